@@ -1,0 +1,33 @@
+"""What every pretraining shares. Recipes state the rest themselves."""
+
+default_scope = "mmmim"
+custom_imports = dict(imports=["mmmim"])
+
+default_hooks = dict(
+    timer=dict(type="IterTimerHook"),
+    logger=dict(type="LoggerHook", interval=100),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3),
+    sampler_seed=dict(type="DistSamplerSeedHook"),
+    runtime_info=dict(type="RuntimeInfoHook"),
+)
+custom_hooks = [
+    dict(type="ReproducibilityHook"),
+    dict(type="AverageLossHook"),
+    dict(type="NonFiniteLossHook"),
+    dict(type="BrokenImagesHook"),
+    dict(type="ReconstructionHook", interval=20),
+]
+
+# "fork" starts workers at once; OpenCV's own threads would fight with them.
+env_cfg = dict(
+    cudnn_benchmark=True,
+    mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
+    dist_cfg=dict(backend="nccl"),
+)
+log_processor = dict(window_size=100)
+log_level = "INFO"
+visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")])
+randomness = dict(seed=0)
+load_from = None
+resume = False

@@ -1,0 +1,24 @@
+"""What every detection and segmentation run shares. Recipes state the rest themselves."""
+
+custom_imports = dict(imports=["mmmim"])
+
+default_hooks = dict(
+    timer=dict(type="IterTimerHook"),
+    logger=dict(type="LoggerHook", interval=50),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=2),
+    sampler_seed=dict(type="DistSamplerSeedHook"),
+)
+custom_hooks = [dict(type="mmmim.AverageLossHook"), dict(type="mmmim.NonFiniteLossHook")]
+
+# OpenMMLab's usual 0 lets OpenCV decode on one core, which multiplies the length of an epoch.
+env_cfg = dict(
+    cudnn_benchmark=False,
+    mp_cfg=dict(mp_start_method="fork", opencv_num_threads=2),
+    dist_cfg=dict(backend="nccl"),
+)
+log_level = "INFO"
+vis_backends = [dict(type="LocalVisBackend")]
+randomness = dict(seed=0)
+load_from = None
+resume = False

@@ -1,0 +1,158 @@
+"""UperNet on the embedded scenes, in the size of a laptop: the published structure, few channels.
+
+Command:   python tools/train.py configs/tiny/upernet_vit_scenes.py --pretrained CHECKPOINT
+           (without --pretrained: from scratch, the same budget)
+Published: none, the recipe is ours
+Ours:      docs/results.md
+"""
+
+_base_ = "../_base_/transfer_runtime.py"
+default_scope = "mmseg"
+
+data_root = "{{$SCENES:data/scenes}}/ade/"
+classes = ("background", "disc", "square", "triangle", "star", "ring", "cross")
+metainfo = dict(
+    classes=classes,
+    palette=[
+        [60, 60, 60],
+        [230, 80, 60],
+        [70, 130, 230],
+        [80, 190, 90],
+        [240, 200, 60],
+        [170, 90, 210],
+        [60, 200, 200],
+    ],
+)
+
+iterations = 960
+lr = 1e-3
+channels = 64
+
+model = dict(
+    type="mmseg.EncoderDecoder",
+    data_preprocessor=dict(
+        type="SegDataPreProcessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        bgr_to_rgb=True,
+        pad_val=0,
+        seg_pad_val=255,
+        size=(96, 96),
+    ),
+    backbone=dict(
+        type="mmmim.ViT",
+        arch=dict(embed_dims=128, depth=6, num_heads=4),
+        img_size=96,
+        patch_size=8,
+        out_indices=(2, 3, 4, 5),
+        final_norm=False,
+        train_positions=True,
+        relative_position="bias",
+        relative_position_size=96,
+        layer_scale=1.0,
+        drop_path_rate=0.1,
+    ),
+    neck=dict(
+        type="Feature2Pyramid", embed_dim=128, rescales=[2, 1, 0.5, 0.25], norm_cfg=dict(type="BN")
+    ),
+    decode_head=dict(
+        type="UPerHead",
+        in_channels=[128, 128, 128, 128],
+        in_index=[0, 1, 2, 3],
+        pool_scales=(1, 2, 3, 6),
+        channels=channels,
+        dropout_ratio=0.1,
+        num_classes=len(classes),
+        norm_cfg=dict(type="BN"),
+        align_corners=False,
+        loss_decode=dict(type="CrossEntropyLoss"),
+    ),
+    auxiliary_head=dict(
+        type="FCNHead",
+        in_channels=128,
+        in_index=2,
+        channels=channels,
+        num_convs=1,
+        concat_input=False,
+        dropout_ratio=0.1,
+        num_classes=len(classes),
+        norm_cfg=dict(type="BN"),
+        align_corners=False,
+        loss_decode=dict(type="CrossEntropyLoss", loss_weight=0.4),
+    ),
+    train_cfg=dict(),
+    test_cfg=dict(mode="whole"),
+)
+
+train_dataloader = dict(
+    batch_size=8,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type="InfiniteSampler", shuffle=True),
+    dataset=dict(
+        type="BaseSegDataset",
+        data_root=data_root,
+        metainfo=metainfo,
+        img_suffix=".jpg",
+        seg_map_suffix=".png",
+        reduce_zero_label=True,
+        data_prefix=dict(img_path="images/training", seg_map_path="annotations/training"),
+        pipeline=[
+            dict(type="mmmim.LoadLabelledImage"),
+            dict(type="LoadAnnotations", reduce_zero_label=True),
+            dict(
+                type="RandomResize",
+                scale=(96, 96),
+                ratio_range=(0.8, 1.25),
+                keep_ratio=True,
+            ),
+            dict(type="RandomCrop", crop_size=(96, 96), cat_max_ratio=0.95),
+            dict(type="RandomFlip", prob=0.5, direction=["horizontal", "vertical"]),
+            dict(type="PackSegInputs"),
+        ],
+    ),
+)
+val_dataloader = dict(
+    batch_size=1,
+    num_workers=1,
+    persistent_workers=True,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        type="BaseSegDataset",
+        data_root=data_root,
+        metainfo=metainfo,
+        img_suffix=".jpg",
+        seg_map_suffix=".png",
+        reduce_zero_label=True,
+        data_prefix=dict(img_path="images/validation", seg_map_path="annotations/validation"),
+        pipeline=[
+            dict(type="mmmim.LoadLabelledImage"),
+            dict(type="Resize", scale=(96, 96), keep_ratio=True),
+            dict(type="LoadAnnotations", reduce_zero_label=True),
+            dict(type="PackSegInputs"),
+        ],
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
+test_evaluator = val_evaluator
+
+optim_wrapper = dict(
+    type="mmmim.AmpOptimWrapper",
+    constructor="mmmim.LayerDecayOptimWrapperConstructor",
+    optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.999), weight_decay=0.05),
+    paramwise_cfg=dict(layer_decay=0.8, flat_decay_mult=0.0),
+    clip_grad=dict(max_norm=1.0),
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1e-2, by_epoch=False, end=50),
+    dict(type="CosineAnnealingLR", T_max=iterations, by_epoch=False),
+]
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=320)
+val_cfg = dict()
+test_cfg = dict()
+auto_scale_lr = dict(base_batch_size=8)
+default_hooks = dict(
+    checkpoint=dict(type="CheckpointHook", interval=320, by_epoch=False, max_keep_ckpts=1)
+)
+log_processor = dict(by_epoch=False)

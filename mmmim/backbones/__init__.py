@@ -1,0 +1,5 @@
+"""Backbones that pretrain and transfer, each one class."""
+
+from mmmim.backbones.vit import ViT
+
+__all__ = ["ViT"]

@@ -1,0 +1,15 @@
+"""Checkpoints in and out: official, timm and OpenMMLab formats, with a strict report."""
+
+from mmmim.checkpoints.files import read_checkpoint, write_checkpoint
+from mmmim.checkpoints.formats import FORMATS, recognise, to_mmmim
+from mmmim.checkpoints.loading import PretrainedBackbone, load_backbone
+
+__all__ = [
+    "FORMATS",
+    "PretrainedBackbone",
+    "load_backbone",
+    "read_checkpoint",
+    "recognise",
+    "to_mmmim",
+    "write_checkpoint",
+]

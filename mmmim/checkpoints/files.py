@@ -1,0 +1,116 @@
+"""Reading files that others wrote, without running their code; writing ours whole or not at all."""
+
+import argparse
+import collections
+import os
+import pickle
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from torch import Tensor
+
+# Under one of these keys lie the weights; a file without any is the weights itself.
+WRAPPERS = ("state_dict", "model", "module")
+
+
+def _history_method(owner: type, name: str):
+    """Stands in for `getattr` while unpickling: mmengine's log history refers to its own methods."""
+    if owner is not HistoryBuffer:
+        raise ValueError(f"a checkpoint may not reach into {owner}")
+    return getattr(owner, name)
+
+
+# What checkpoints hold beside tensors: mmengine's log history, and MAE's command line (`args`).
+_multiarray = np._core.multiarray
+SAFE = [
+    HistoryBuffer,
+    (_history_method, "builtins.getattr"),
+    argparse.Namespace,
+    collections.deque,
+    np.ndarray,
+    np.dtype,
+    *(
+        (getattr(_multiarray, name), f"numpy.{core}.multiarray.{name}")
+        for name in ("_reconstruct", "scalar")
+        for core in ("core", "_core")  # numpy 1 and 2
+    ),
+    *{type(np.dtype(t)) for t in ("float64", "float32", "int64", "int32", "uint32", "bool", "uint8")},
+]
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """Read the weights of a .pth, .pt, .pkl (detectron2) or .safetensors file, onto the CPU.
+
+    The prefix `module.` of DataParallel is removed.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is no checkpoint, or holds objects that only running its code would make.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint '{path}'")
+    content = _read(path)
+    for key in WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if not isinstance(content, dict):
+        raise ValueError(f"'{path}' holds a {type(content).__name__}; expected a dict of weights")
+    state = {k: torch.as_tensor(v) for k, v in content.items() if isinstance(v, (Tensor, np.ndarray))}
+    if not state:
+        raise ValueError(
+            f"'{path}' holds no weights: expected tensors at its top level or below one of "
+            f"{', '.join(WRAPPERS)}; found {list(content)[:5]}"
+        )
+    if all(k.startswith("module.") for k in state):
+        state = {k.removeprefix("module."): v for k, v in state.items()}
+    return state
+
+
+def write_checkpoint(path: str | Path, state: dict[str, Tensor], meta: dict) -> None:
+    """Write `{"state_dict", "meta"}`; an existing file is never half overwritten."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".partial")
+    torch.save(dict(state_dict=state, meta=meta), partial)
+    os.replace(partial, path)
+
+
+def _read(path: Path):
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    if path.suffix == ".pkl":
+        with path.open("rb") as file:
+            return _ArrayUnpickler(file, encoding="latin1").load()
+    try:
+        with torch.serialization.safe_globals(SAFE):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"'{path}' cannot be read as a checkpoint: it is damaged, or holds Python objects beside "
+            "tensors, which are not run here. If you trust it, save its weights alone: "
+            "torch.save(torch.load(path, weights_only=False)['model'], new_path)"
+        ) from error
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Unpickles arrays and containers only: detectron2's model zoo format."""
+
+    ALLOWED = {
+        ("collections", "OrderedDict"),
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        ("numpy.core.multiarray", "_reconstruct"),
+        ("numpy._core.multiarray", "_reconstruct"),
+        ("_codecs", "encode"),
+    }
+
+    def find_class(self, module: str, name: str):
+        if (module, name) not in self.ALLOWED:
+            raise ValueError(f"a .pkl checkpoint may hold arrays only, this one holds {module}.{name}")
+        return super().find_class(module, name)

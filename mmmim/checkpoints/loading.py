@@ -1,0 +1,133 @@
+"""Starting a backbone from a checkpoint, with one line of what happened."""
+
+import re
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from mmmim.checkpoints.files import read_checkpoint
+from mmmim.checkpoints.formats import to_mmmim
+from mmmim.layers.positions import resize_positions
+from mmmim.registry import WEIGHT_INITIALIZERS
+
+# What transfer adds to a pretrained backbone; it may start anew.
+NEW_IN_TRANSFER = r".*(\.relative_position\.\w+|\.ls[12]\.gamma)"
+
+
+class CheckpointMismatch(ValueError):
+    """The checkpoint is not one of this model."""
+
+
+@dataclass
+class LoadReport:
+    """What became of each parameter.
+
+    Attributes:
+        total: parameters of the module.
+        loaded: those that got a value, `resized` among them.
+        resized: those whose value was resized.
+        new: those that start anew, as transfer allows.
+        unused: keys of the checkpoint that the module has no place for.
+    """
+
+    total: int
+    loaded: list[str] = field(default_factory=list)
+    resized: list[str] = field(default_factory=list)
+    new: list[str] = field(default_factory=list)
+    unused: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return (
+            f"loaded {len(self.loaded)} of {self.total}, resized {len(self.resized)}, "
+            f"new: {_shorten(self.new)}, unused: {_shorten(self.unused)}"
+        )
+
+
+@WEIGHT_INITIALIZERS.register_module()
+class PretrainedBackbone:
+    """`init_cfg=dict(type="mmmim.PretrainedBackbone", checkpoint=PATH)` of a backbone.
+
+    Args:
+        checkpoint: a file of any format that `mmmim.checkpoints` knows.
+    """
+
+    def __init__(self, checkpoint: str) -> None:
+        self.checkpoint = checkpoint
+
+    def __call__(self, module: nn.Module) -> None:
+        report = load_backbone(module, self.checkpoint)
+        print_log(f"{self.checkpoint}: {report}", logger="current")
+
+
+def load_backbone(module: nn.Module, checkpoint: str) -> LoadReport:
+    """Load `backbone.*` of a checkpoint file into a backbone, resizing tables of positions.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no known format.
+        CheckpointMismatch: a parameter that pretraining trains is missing, or has another size.
+    """
+    state, _ = to_mmmim(read_checkpoint(checkpoint))
+    prefix = "backbone."
+    source = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    target = module.state_dict()
+    report = LoadReport(total=len(target))
+    missing, misfits, values = [], [], {}
+    for name, current in target.items():
+        if name not in source:
+            (report.new if re.fullmatch(NEW_IN_TRANSFER, name) else missing).append(name)
+            continue
+        value = _fit(name, source[name], current)
+        if value is None:
+            misfits.append(f"{name}: {tuple(source[name].shape)} for {tuple(current.shape)}")
+            continue
+        values[name] = value
+        report.loaded.append(name)
+        if value.shape != source[name].shape:
+            report.resized.append(name)
+    report.unused = [name for name in source if name not in target]
+    if missing or misfits:
+        raise CheckpointMismatch(
+            f"'{checkpoint}' does not fit {type(module).__name__} ({report}). "
+            f"Missing: {_shorten(missing)}. Of another size: {_shorten(misfits)}. "
+            "Check that arch, patch_size and the method of the config are the checkpoint's"
+        )
+    module.load_state_dict(values, strict=False)
+    return report
+
+
+def _fit(name: str, value: Tensor, current: Tensor) -> Tensor | None:
+    """`value` in the shape of `current`, or None where resizing cannot give it."""
+    if value.shape == current.shape:
+        return value
+    if value.ndim != current.ndim or value.shape[-1] != current.shape[-1]:
+        return None
+    if name == "pos_embed":
+        return _resize_pos_embed(value, current.shape[1])
+    if name.endswith((".rel_pos_h", ".rel_pos_w")):  # as detectron2 resizes them on the fly
+        size = current.shape[0]
+        return F.interpolate(value.T[None].float(), size=size, mode="linear")[0].T
+    return None
+
+
+def _resize_pos_embed(value: Tensor, length: int) -> Tensor | None:
+    """(1, 1 + n * n, D), or without the class token's row, -> (1, length, D)."""
+    side = round((length - 1) ** 0.5)
+    old_side = int(value.shape[1] ** 0.5)
+    has_cls = old_side * old_side != value.shape[1]
+    cls = value[:, :1] if has_cls else torch.zeros_like(value[:, :1])
+    patches = value[:, 1:] if has_cls else value
+    if old_side * old_side != patches.shape[1]:
+        return None
+    patches = resize_positions(patches, (old_side, old_side), (side, side))
+    return torch.cat([cls, patches], dim=1)
+
+
+def _shorten(names: list[str], limit: int = 4) -> str:
+    if not names:
+        return "none"
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more

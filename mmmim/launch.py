@@ -1,0 +1,172 @@
+"""From a config and a command line to a runner: shared by tools/train.py and tools/test.py."""
+
+import argparse
+import os
+from pathlib import Path
+
+import torch
+from mmengine import Config, DictAction
+from mmengine.logging import print_log
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner, find_latest_checkpoint
+
+from mmmim.data.roots import check_data_roots
+
+LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
+
+
+def common_arguments(description: str) -> argparse.ArgumentParser:
+    """OpenMMLab's flags that training and testing share."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("config", help="config file")
+    parser.add_argument("--work-dir", help="where logs and checkpoints go (work_dirs/<config>)")
+    parser.add_argument(
+        "--cfg-options", nargs="+", action=DictAction, help="override settings: key=value ..."
+    )
+    parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="job launcher")
+    # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
+    return parser
+
+
+def load_config(args: argparse.Namespace) -> Config:
+    """Read the config and apply the shared flags.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    if not Path(args.config).is_file():
+        raise FileNotFoundError(
+            f"no config '{args.config}'; the configs of this project lie below configs/"
+        )
+    cfg = Config.fromfile(args.config)
+    if args.cfg_options:
+        cfg.merge_from_dict(args.cfg_options)
+    cfg.launcher = args.launcher
+    cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    return cfg
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Check what can be checked early, fit the config to this machine, build the runner."""
+    check_data_roots(cfg)
+    if not torch.cuda.is_available():
+        fit_to_cpu(cfg)
+    return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+
+
+def fit_to_cpu(cfg: Config) -> None:
+    """Make a config written for GPUs run without one, in one process or several."""
+    if cfg.launcher == "none":
+        return
+    if not torch.distributed.is_initialized():
+        # mmengine's own initialisation calls torch.cuda.set_device, also for gloo; it skips
+        # itself where a process group exists.
+        torch.distributed.init_process_group("gloo", **_rendezvous(cfg.launcher))
+    cfg.model_wrapper_cfg = dict(
+        type="MMDistributedDataParallel",
+        device_ids=None,
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get("find_unused_parameters", False),
+    )
+    if _replace_sync_bn(cfg.model):
+        print_log("no GPU: SyncBN becomes BN, with statistics per process", logger="current")
+
+
+def _rendezvous(launcher: str) -> dict:
+    if launcher == "pytorch":  # torchrun has set MASTER_ADDR, MASTER_PORT, RANK, WORLD_SIZE
+        return {}
+    raise ValueError(
+        f"without a GPU only the launcher 'pytorch' is supported (tools/dist_train.sh), "
+        f"got '{launcher}'"
+    )
+
+
+def _replace_sync_bn(node) -> bool:
+    """Turn every dict(type="SyncBN") below `node` into BN; -> whether there was one."""
+    found = False
+    if isinstance(node, dict):
+        if node.get("type") == "SyncBN":
+            node["type"], found = "BN", True
+        children = list(node.values())
+    else:
+        children = node if isinstance(node, (list, tuple)) else []
+    return any([found, *map(_replace_sync_bn, children)])
+
+
+def set_resume(cfg: Config, resume: str | None) -> None:
+    """`--resume` alone continues the work dir's last checkpoint, `--resume PATH` that one.
+
+    Without it, a work dir that holds checkpoints is refused rather than written over.
+
+    Raises:
+        FileNotFoundError: PATH does not exist.
+        FileExistsError: the work dir holds checkpoints and `--resume` was not given.
+    """
+    if resume is None:
+        if find_latest_checkpoint(cfg.work_dir):
+            raise FileExistsError(
+                f"'{cfg.work_dir}' already holds checkpoints. Continue them with --resume, or keep "
+                "them and choose another --work-dir"
+            )
+        return
+    if resume != "auto" and not Path(resume).is_file():
+        raise FileNotFoundError(f"--resume: no checkpoint '{resume}'")
+    cfg.resume = True
+    cfg.load_from = None if resume == "auto" else resume
+
+
+def set_pretrained(cfg: Config, checkpoint: str) -> None:
+    """Start the backbone from a checkpoint of any format that `mmmim.checkpoints` reads.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+        ValueError: the config has no backbone to start.
+    """
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"--pretrained: no checkpoint '{checkpoint}'")
+    model = cfg.model.get("host", cfg.model)  # PixMIM is its host with another target
+    if "backbone" not in model:
+        raise ValueError(f"--pretrained needs a model with a backbone, got {list(model)}")
+    model.backbone.init_cfg = dict(type="mmmim.PretrainedBackbone", checkpoint=checkpoint)
+
+
+def set_amp(cfg: Config) -> None:
+    """`--amp`: mixed precision on a GPU, full precision with a note on a CPU."""
+    cfg.optim_wrapper.type = "mmmim.AmpOptimWrapper"
+
+
+def set_auto_scale_lr(cfg: Config) -> None:
+    """`--auto-scale-lr`: scale the learning rate to the batch that this run really has.
+
+    Raises:
+        ValueError: the config does not say what batch its learning rate is meant for.
+    """
+    if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
+        raise ValueError(
+            "--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config"
+        )
+    cfg.auto_scale_lr.enable = True
+
+
+def describe_batch(cfg: Config, world_size: int) -> str:
+    """The arithmetic of the global batch and the learning rate, in one line."""
+    images = cfg.train_dataloader.batch_size
+    steps = cfg.optim_wrapper.get("accumulative_counts", 1)
+    total = images * world_size * steps
+    line = (
+        f"batch: {images} images x {world_size} processes x {steps} accumulated = {total}; "
+        f"learning rate {cfg.optim_wrapper.optimizer.lr:g}"
+    )
+    scaling = cfg.get("auto_scale_lr") or {}
+    meant = scaling.get("base_batch_size", total)
+    if meant == total:
+        return line
+    if scaling.get("enable"):
+        return f"{line}, meant for {meant}, scaled by {images * world_size / meant:g}"
+    return (
+        f"{line}, meant for a batch of {meant}. Accumulate (--cfg-options "
+        f"optim_wrapper.accumulative_counts={max(round(meant / (images * world_size)), 1)}) or "
+        "scale the rate (--auto-scale-lr)"
+    )

@@ -1,0 +1,85 @@
+"""Relative positions as a bias on the attention logits."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class DecomposedRelativePosition(nn.Module):
+    """Height and width separately, times the query: ViTDet's (from MViTv2, arXiv 2112.01526, eq. 5).
+
+    detectron2 modeling/backbone/utils.py:61-126. Tables start at zero, as ViTDet's do
+    (modeling/backbone/vit.py:62-66: `rel_pos_zero_init`).
+
+    Args:
+        grid: (rows, columns) of the map or window that the tables are made for; another size
+            resizes them linearly.
+        head_dim: channels of one head.
+    """
+
+    def __init__(self, grid: tuple[int, int], head_dim: int) -> None:
+        super().__init__()
+        self.rel_pos_h = nn.Parameter(torch.zeros(2 * grid[0] - 1, head_dim))
+        self.rel_pos_w = nn.Parameter(torch.zeros(2 * grid[1] - 1, head_dim))
+
+    def forward(self, query: Tensor, grid: tuple[int, int]) -> Tensor:
+        """query (B, heads, H * W, d), unscaled -> bias (B, heads, H * W, H * W)."""
+        h, w = grid
+        query = query.unflatten(2, grid)
+        bias_h = torch.einsum("bnhwc,hkc->bnhwk", query, relative_table(self.rel_pos_h, h))
+        bias_w = torch.einsum("bnhwc,wkc->bnhwk", query, relative_table(self.rel_pos_w, w))
+        return (bias_h.unsqueeze(-1) + bias_w.unsqueeze(-2)).flatten(4).flatten(2, 3)
+
+
+def relative_table(table: Tensor, size: int) -> Tensor:
+    """(2 * n - 1, d) -> (size, size, d), entry [i, j] for key j seen from query i."""
+    if table.shape[0] != 2 * size - 1:
+        table = F.interpolate(table.T[None].float(), size=2 * size - 1, mode="linear")[0].T
+    steps = torch.arange(size, device=table.device)
+    return table[steps[:, None] - steps[None, :] + size - 1]
+
+
+class RelativePositionBias(nn.Module):
+    """One learned number per offset and head, with three more for the class token (BEiT's).
+
+    The UperNet recipe's bias over the whole crop: implus/mae_segmentation backbone/mae.py:66-92.
+    The last three rows are class-to-patch, patch-to-class and class-to-class.
+
+    Args:
+        grid: (rows, columns) that the table is made for; another size resizes it bicubically.
+        num_heads: heads of the attention.
+    """
+
+    def __init__(self, grid: tuple[int, int], num_heads: int) -> None:
+        super().__init__()
+        self.grid = grid
+        offsets = (2 * grid[0] - 1) * (2 * grid[1] - 1)
+        self.table = nn.Parameter(torch.zeros(offsets + 3, num_heads))
+
+    def forward(self, query: Tensor, grid: tuple[int, int]) -> Tensor:
+        """query (B, heads, [1 +] H * W, d) -> bias (1, heads, N, N); N counts the class token."""
+        table = self.table if grid == self.grid else self._resized(grid)
+        bias = table[offset_index(grid, query.device)]
+        if query.shape[2] == grid[0] * grid[1]:  # no class token
+            bias = bias[1:, 1:]
+        return bias.permute(2, 0, 1).unsqueeze(0).to(query.dtype)
+
+    def _resized(self, grid: tuple[int, int]) -> Tensor:
+        offsets = self.table[:-3].T.unflatten(1, (2 * self.grid[0] - 1, 2 * self.grid[1] - 1))
+        size = (2 * grid[0] - 1, 2 * grid[1] - 1)
+        offsets = F.interpolate(offsets[None], size=size, mode="bicubic", align_corners=False)
+        return torch.cat([offsets[0].flatten(1).T, self.table[-3:]])
+
+
+def offset_index(grid: tuple[int, int], device: torch.device) -> Tensor:
+    """(1 + H * W, 1 + H * W) rows of a RelativePositionBias table, class token first."""
+    h, w = grid
+    y, x = torch.meshgrid(
+        torch.arange(h, device=device), torch.arange(w, device=device), indexing="ij"
+    )
+    y, x = y.flatten(), x.flatten()
+    offsets = (y[:, None] - y + h - 1) * (2 * w - 1) + x[:, None] - x + w - 1
+    index = F.pad(offsets, (1, 0, 1, 0))
+    last = (2 * h - 1) * (2 * w - 1)
+    index[0, :], index[:, 0], index[0, 0] = last, last + 1, last + 2
+    return index

@@ -1,0 +1,33 @@
+"""Choosing tokens by a mask: boolean, True = hidden, (B, L) in row-major patch order."""
+
+import torch
+from torch import Tensor
+
+
+def visible_indices(mask: Tensor) -> Tensor:
+    """(B, L) mask -> (B, V) positions of the visible tokens, ascending.
+
+    Raises:
+        ValueError: the samples do not all hide the same number of tokens, or nothing is visible.
+    """
+    visible = (~mask).sum(dim=1)
+    fewest, most = int(visible.min()), int(visible.max())
+    if fewest != most or fewest == 0:
+        raise ValueError(
+            "every sample must keep the same, non-zero number of visible patches; "
+            f"got between {fewest} and {most} of {mask.shape[1]}. Lower mask_ratio, "
+            "or draw the mask with one of mmmim.masking's functions"
+        )
+    # A stable sort of False before True keeps row-major order on either side.
+    return mask.to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
+
+
+def hidden_indices(mask: Tensor) -> Tensor:
+    """(B, L) mask -> (B, M) positions of the hidden tokens, ascending."""
+    return visible_indices(~mask)
+
+
+def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
+    """(B, L, ...) and (B, K) -> (B, K, ...)."""
+    index = indices.reshape(*indices.shape, *[1] * (tokens.dim() - 2))
+    return tokens.gather(1, index.expand(*indices.shape, *tokens.shape[2:]))

@@ -1,0 +1,114 @@
+"""The pre-norm transformer block, with what dense prediction adds to it."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.ops import StochasticDepth
+
+from mmmim.layers.windows import join_windows, split_windows
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention; parameter names are timm's.
+
+    Args:
+        dim: token width.
+        num_heads: heads; must divide `dim`.
+        relative_position: a module of `layers/relative_positions.py`, or None.
+    """
+
+    def __init__(
+        self, dim: int, num_heads: int, relative_position: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        if dim % num_heads:
+            raise ValueError(f"num_heads must divide the width, got {num_heads} heads for {dim}")
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+        self.relative_position = relative_position
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """(B, N, D) -> (B, N, D); `grid` is (rows, columns), read by relative positions only."""
+        qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        bias = None if self.relative_position is None else self.relative_position(query, grid)
+        out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+
+class Mlp(nn.Module):
+    """Linear, GELU, Linear; parameter names are timm's."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, hidden)
+        self.fc2 = nn.Linear(hidden, dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(tokens)))
+
+
+class LayerScale(nn.Module):
+    """A learned factor per channel (CaiT, arXiv 2103.17239)."""
+
+    def __init__(self, dim: int, init_value: float) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((dim,), float(init_value)))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens * self.gamma
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + mlp(norm(x)).
+
+    Args:
+        dim, num_heads, mlp_ratio: sizes.
+        drop_path: probability of skipping either branch, per sample.
+        layer_scale: initial LayerScale, or None for none.
+        relative_position: see `Attention`.
+        window_size: attend inside windows of this side; None attends globally.
+        eps: of both LayerNorms.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        drop_path: float = 0.0,
+        layer_scale: float | None = None,
+        relative_position: nn.Module | None = None,
+        window_size: int | None = None,
+        eps: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        self.window_size = window_size
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
+        self.attn = Attention(dim, num_heads, relative_position)
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
+        self.mlp = Mlp(dim, int(dim * mlp_ratio))
+        scale = nn.Identity if layer_scale is None else (lambda: LayerScale(dim, layer_scale))
+        self.ls1, self.ls2 = scale(), scale()
+        self.drop_path = StochasticDepth(drop_path, "row") if drop_path else nn.Identity()
+
+    def forward(self, tokens: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
+        """(B, N, D) -> (B, N, D); windows need `grid` = (rows, columns) with N = rows * columns."""
+        tokens = tokens + self.drop_path(self.ls1(self._attend(self.norm1(tokens), grid)))
+        return tokens + self.drop_path(self.ls2(self.mlp(self.norm2(tokens))))
+
+    def _attend(self, tokens: Tensor, grid: tuple[int, int] | None) -> Tensor:
+        if self.window_size is None:
+            return self.attn(tokens, grid)
+        size = self.window_size
+        windows = split_windows(tokens.unflatten(1, grid), size)
+        return join_windows(self.attn(windows, (size, size)), size, grid).flatten(1, 2)
+
+
+def init_like_mae(module: nn.Module) -> None:
+    """Xavier-uniform Linear weights, zero biases: facebookresearch/mae models_mae.py:85-93."""
+    for child in module.modules():
+        if isinstance(child, nn.Linear):
+            nn.init.xavier_uniform_(child.weight)
+            nn.init.zeros_(child.bias)

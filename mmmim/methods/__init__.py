@@ -1,0 +1,6 @@
+"""One file per paper. Start reading at `mae.py`."""
+
+from mmmim.methods.mae import MAE
+from mmmim.methods.pixmim import PixMIM
+
+__all__ = ["MAE", "PixMIM"]

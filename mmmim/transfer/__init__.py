@@ -1,0 +1,6 @@
+"""From a backbone's maps to the pyramid that mmdet and mmseg read."""
+
+from mmmim.transfer.feature_pyramid import SimpleFeaturePyramid
+from mmmim.transfer.loading import LoadLabelledImage
+
+__all__ = ["LoadLabelledImage", "SimpleFeaturePyramid"]

@@ -1,0 +1,68 @@
+"""What recording and checking share: weights, inputs and gradients that need no file.
+
+Weights are drawn by name, so that two implementations whose names map onto each other get the same
+ones; a gradient of any size is kept as its norm and its product with a direction drawn by name.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+GOLDEN = Path(__file__).parent / "golden"
+SEED = 1234
+
+
+def generator(name: str) -> torch.Generator:
+    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+def draw(name: str, shape: torch.Size) -> Tensor:
+    """Standard normal, the same for a name on every machine."""
+    return torch.randn(shape, generator=generator(name))
+
+
+@torch.no_grad()
+def set_weights(parameters: dict[str, Tensor]) -> None:
+    """Give each parameter the weights of its name: norms near 1, the rest small."""
+    for name, parameter in parameters.items():
+        value = 0.02 * draw(name, parameter.shape)
+        is_norm_weight = parameter.ndim == 1 and name.endswith("weight")
+        parameter.copy_(1 + value if is_norm_weight else value)
+
+
+def images(batch: int, size: int) -> Tensor:
+    """Smooth random images, normalised about as ImageNet is."""
+    noise = draw(f"images {batch} {size}", torch.Size((batch, 3, size // 8, size // 8)))
+    return torch.nn.functional.interpolate(noise, size=(size, size), mode="bicubic")
+
+
+def gradient_summary(parameters: dict[str, Tensor]) -> dict[str, list[float]]:
+    """Name -> [norm, product with a direction drawn by name], in float64."""
+    summary = {}
+    for name, parameter in parameters.items():
+        if parameter.grad is not None:
+            gradient = parameter.grad.double().flatten()
+            direction = draw(f"direction {name}", gradient.shape).double()
+            summary[name] = [gradient.norm().item(), (gradient @ direction).item()]
+    return summary
+
+
+def tensor_summary(name: str, tensor: Tensor) -> list[float]:
+    """[norm, product with a direction drawn by name, three entries], in float64."""
+    flat = tensor.detach().double().flatten()
+    direction = draw(f"direction {name}", flat.shape).double()
+    picks = torch.randint(len(flat), (3,), generator=generator(f"picks {name}"))
+    return [flat.norm().item(), (flat @ direction).item(), *flat[picks].tolist()]
+
+
+def save(name: str, content: dict) -> None:
+    GOLDEN.mkdir(exist_ok=True)
+    (GOLDEN / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+def load(name: str) -> dict:
+    return json.loads((GOLDEN / f"{name}.json").read_text())

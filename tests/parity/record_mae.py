@@ -1,0 +1,81 @@
+"""Record loss and gradients of the official MAE, and of it on mmselfsup's low-frequency target.
+
+    python tests/parity/record_mae.py MAE_REPOSITORY MMSELFSUP_REPOSITORY
+
+MAE_REPOSITORY: facebookresearch/mae at efb2a80; MMSELFSUP_REPOSITORY: open-mmlab/mmselfsup at db861f3.
+Only their model files are run. The official code is of 2021: it calls `np.float`, and passes timm's
+Block an argument (`qk_scale`) that timm has dropped since; both are given back here.
+"""
+
+import importlib.util
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import timm.models.vision_transformer as timm_vit
+import torch
+from common import SEED, gradient_summary, images, save, set_weights, tensor_summary
+
+
+def official_mae(repository: Path):
+    np.float = float
+    block = timm_vit.Block
+    timm_vit.Block = lambda *args, qk_scale=None, **kwargs: block(*args, **kwargs)
+    sys.path.insert(0, str(repository))
+    import models_mae
+
+    timm_vit.Block = block
+    model = models_mae.mae_vit_base_patch16(norm_pix_loss=True)
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # the attention of 2021, written out
+    return model
+
+
+def low_freq_generator(repository: Path):
+    """The one file, with a stand-in for the registry that it imports."""
+    registry = types.ModuleType("mmselfsup.registry")
+    registry.MODELS = types.SimpleNamespace(register_module=lambda: lambda cls: cls)
+    sys.modules["mmselfsup"] = types.ModuleType("mmselfsup")
+    sys.modules["mmselfsup.registry"] = registry
+    path = repository / "mmselfsup/models/target_generators/low_freq_generator.py"
+    spec = importlib.util.spec_from_file_location("low_freq_generator", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.LowFreqTargetGenerator(radius=40, img_size=224)
+
+
+def record(model, batch, target) -> dict:
+    trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    model.zero_grad()
+    torch.manual_seed(SEED)
+    latent, mask, restore = model.forward_encoder(batch, 0.75)
+    loss = model.forward_loss(target, model.forward_decoder(latent, restore), mask)
+    loss.backward()
+    return dict(loss=loss.item(), gradients=gradient_summary(trained))
+
+
+def main() -> None:
+    model = official_mae(Path(sys.argv[1]))
+    set_weights({n: p for n, p in model.named_parameters() if p.requires_grad})
+    batch = images(2, 224)
+    low_pass = low_freq_generator(Path(sys.argv[2]))
+    filtered = low_pass(batch)
+    sources = dict(mae="facebookresearch/mae efb2a80", mmselfsup="open-mmlab/mmselfsup db861f3")
+    made_by = "tests/parity/record_mae.py"
+    save("mae_vit_base", dict(made_by=made_by, sources=sources, **record(model, batch, batch)))
+    save(
+        "pixmim_vit_base",
+        dict(
+            made_by=made_by,
+            sources=sources,
+            target=tensor_summary("target", filtered),
+            kept_bins=int(low_pass.low_pass_filter[0].sum()),
+            **record(model, batch, filtered),
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()
