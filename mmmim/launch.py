@@ -144,10 +144,10 @@ def set_auto_scale_lr(cfg: Config) -> None:
         ValueError: the config does not say what batch its learning rate is meant for.
     """
     if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
-        raise ValueError(
-            "--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config"
-        )
+        raise ValueError("--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config")
     cfg.auto_scale_lr.enable = True
+    # mmengine compares with the images of one step; ours are those of one update.
+    cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get("accumulative_counts", 1)
 
 
 def describe_batch(cfg: Config, world_size: int) -> str:
@@ -161,10 +161,10 @@ def describe_batch(cfg: Config, world_size: int) -> str:
     )
     scaling = cfg.get("auto_scale_lr") or {}
     meant = scaling.get("base_batch_size", total)
+    if scaling.get("enable"):
+        return f"{line}, scaled by {images * world_size / meant:g}"
     if meant == total:
         return line
-    if scaling.get("enable"):
-        return f"{line}, meant for {meant}, scaled by {images * world_size / meant:g}"
     return (
         f"{line}, meant for a batch of {meant}. Accumulate (--cfg-options "
         f"optim_wrapper.accumulative_counts={max(round(meant / (images * world_size)), 1)}) or "

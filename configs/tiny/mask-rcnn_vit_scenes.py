@@ -13,7 +13,7 @@ data_root = "{{$SCENES:data/scenes}}/coco/"
 classes = ("disc", "square", "triangle", "star", "ring", "cross")
 metainfo = dict(classes=classes)
 
-epochs = 30  # of 4 passes over the labelled images each
+epochs = 16  # of 4 passes over the labelled images each
 lr = 1e-3
 channels = 64
 norm = dict(type="mmmim.LayerNorm2d", eps=1e-6)
@@ -38,7 +38,6 @@ model = dict(
         train_positions=True,
         relative_position="decomposed",
         relative_position_size=96,
-        drop_path_rate=0.1,
     ),
     neck=dict(
         type="mmmim.SimpleFeaturePyramid",
@@ -63,7 +62,7 @@ model = dict(
         type="StandardRoIHead",
         bbox_roi_extractor=dict(
             type="SingleRoIExtractor",
-            roi_layer=dict(type="RoIAlign", output_size=7, sampling_ratio=2),
+            roi_layer=dict(type="RoIAlign", output_size=7, sampling_ratio=1),
             out_channels=channels,
             featmap_strides=[4, 8, 16],
             finest_scale=14,
@@ -80,14 +79,14 @@ model = dict(
         ),
         mask_roi_extractor=dict(
             type="SingleRoIExtractor",
-            roi_layer=dict(type="RoIAlign", output_size=14, sampling_ratio=2),
+            roi_layer=dict(type="RoIAlign", output_size=14, sampling_ratio=1),
             out_channels=channels,
             featmap_strides=[4, 8, 16],
             finest_scale=14,
         ),
         mask_head=dict(
             type="FCNMaskHead",
-            num_convs=2,
+            num_convs=1,
             in_channels=channels,
             conv_out_channels=channels,
             num_classes=len(classes),
@@ -232,8 +231,8 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=1e-2, by_epoch=False, end=50),
     dict(type="CosineAnnealingLR", T_max=epochs, convert_to_iter_based=True),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=epochs, val_interval=10)
+train_cfg = dict(by_epoch=True, max_epochs=epochs, val_interval=4)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=8)
-default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=10, max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=4, max_keep_ckpts=1))

@@ -24,7 +24,7 @@ metainfo = dict(
     ],
 )
 
-iterations = 960
+iterations = 512
 lr = 1e-3
 channels = 64
 
@@ -50,7 +50,6 @@ model = dict(
         relative_position="bias",
         relative_position_size=96,
         layer_scale=1.0,
-        drop_path_rate=0.1,
     ),
     neck=dict(
         type="Feature2Pyramid", embed_dim=128, rescales=[2, 1, 0.5, 0.25], norm_cfg=dict(type="BN")
@@ -148,11 +147,11 @@ param_scheduler = [
     dict(type="LinearLR", start_factor=1e-2, by_epoch=False, end=50),
     dict(type="CosineAnnealingLR", T_max=iterations, by_epoch=False),
 ]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=320)
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=128)
 val_cfg = dict()
 test_cfg = dict()
 auto_scale_lr = dict(base_batch_size=8)
 default_hooks = dict(
-    checkpoint=dict(type="CheckpointHook", interval=320, by_epoch=False, max_keep_ckpts=1)
+    checkpoint=dict(type="CheckpointHook", interval=128, by_epoch=False, max_keep_ckpts=1)
 )
 log_processor = dict(by_epoch=False)

@@ -74,9 +74,7 @@ class ViT(BaseModule):
         super().__init__(init_cfg)
         size = {"mlp_ratio": 4.0, **_size(arch)}
         if img_size % patch_size:
-            raise ValueError(
-                f"img_size must be a multiple of patch_size {patch_size}, got {img_size}"
-            )
+            raise ValueError(f"img_size must be a multiple of patch_size {patch_size}, got {img_size}")
         if window_size is not None and with_cls_token:
             raise ValueError(
                 "a class token has no place in a window: set with_cls_token=False "

@@ -1,6 +1,5 @@
 """Images as patches, and back."""
 
-import torch
 from torch import Tensor
 
 

@@ -74,9 +74,7 @@ class RelativePositionBias(nn.Module):
 def offset_index(grid: tuple[int, int], device: torch.device) -> Tensor:
     """(1 + H * W, 1 + H * W) rows of a RelativePositionBias table, class token first."""
     h, w = grid
-    y, x = torch.meshgrid(
-        torch.arange(h, device=device), torch.arange(w, device=device), indexing="ij"
-    )
+    y, x = torch.meshgrid(torch.arange(h, device=device), torch.arange(w, device=device), indexing="ij")
     y, x = y.flatten(), x.flatten()
     offsets = (y[:, None] - y + h - 1) * (2 * w - 1) + x[:, None] - x + w - 1
     index = F.pad(offsets, (1, 0, 1, 0))

@@ -17,9 +17,7 @@ class Attention(nn.Module):
         relative_position: a module of `layers/relative_positions.py`, or None.
     """
 
-    def __init__(
-        self, dim: int, num_heads: int, relative_position: nn.Module | None = None
-    ) -> None:
+    def __init__(self, dim: int, num_heads: int, relative_position: nn.Module | None = None) -> None:
         super().__init__()
         if dim % num_heads:
             raise ValueError(f"num_heads must divide the width, got {num_heads} heads for {dim}")

@@ -55,9 +55,7 @@ class LayerDecayOptimWrapperConstructor:
         self.optimizer = self.wrapper.pop("optimizer")
         self.rules = dict(paramwise_cfg or {})
         if unknown := set(self.rules) - self.KEYS:
-            raise ValueError(
-                f"paramwise_cfg takes {sorted(self.KEYS)}, got also {sorted(unknown)}"
-            )
+            raise ValueError(f"paramwise_cfg takes {sorted(self.KEYS)}, got also {sorted(unknown)}")
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
         model = model.module if is_model_wrapper(model) else model

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Train in several processes of this machine, or of NNODES machines.
+#
+#   tools/dist_train.sh CONFIG GPUS [flags of tools/train.py]
+#
+# Environment: NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (29500).
+# Without a GPU, GPUS processes train on the CPU (gloo).
+set -euo pipefail
+
+if [ $# -lt 2 ]; then
+    sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+fi
+config=$1 gpus=$2
+here=$(dirname "$0")
+
+exec "${PYTHON:-python}" -m torch.distributed.run \
+    --nnodes="${NNODES:-1}" \
+    --node_rank="${NODE_RANK:-0}" \
+    --master_addr="${MASTER_ADDR:-127.0.0.1}" \
+    --master_port="${PORT:-29500}" \
+    --nproc_per_node="$gpus" \
+    "$here/train.py" "$config" --launcher pytorch "${@:3}"

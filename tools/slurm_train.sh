@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Train under SLURM, one process a GPU.
+#
+#   tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [flags of tools/train.py]
+#
+# Environment: GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (8), SRUN_ARGS.
+set -euo pipefail
+
+if [ $# -lt 4 ]; then
+    sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
+    exit 2
+fi
+partition=$1 job_name=$2 config=$3 work_dir=$4
+here=$(dirname "$0")
+gpus=${GPUS:-8} gpus_per_node=${GPUS_PER_NODE:-8}
+
+# SRUN_ARGS is a list of arguments, so it is split at spaces.
+# shellcheck disable=SC2086
+exec srun --partition="$partition" --job-name="$job_name" \
+    --gres="gpu:$gpus_per_node" --ntasks="$gpus" --ntasks-per-node="$gpus_per_node" \
+    --cpus-per-task="${CPUS_PER_TASK:-8}" --kill-on-bad-exit=1 ${SRUN_ARGS:-} \
+    "${PYTHON:-python}" -u "$here/train.py" "$config" \
+    --work-dir="$work_dir" --launcher=slurm "${@:5}"

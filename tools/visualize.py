@@ -1,0 +1,67 @@
+"""Draw what a pretrained method sees and predicts: original, masked, reconstruction, target.
+
+python tools/visualize.py CONFIG CHECKPOINT IMAGES [--out FILE] [--seed N] [--limit N]
+
+IMAGES is an image or a folder. The reconstruction undoes norm_pix with the true patches' statistics.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from mmengine import Config
+from torchvision.transforms import v2
+
+import mmmim  # noqa: F401
+from mmmim.checkpoints import read_checkpoint, to_mmmim
+from mmmim.data.pictures import draw_reconstructions, save_picture
+from mmmim.data.unlabelled import list_images, read_rgb
+from mmmim.registry import MODELS
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", help="pretraining config")
+    parser.add_argument("checkpoint", help="weights with decoder, any known format")
+    parser.add_argument("images", type=Path, help="an image, or a folder of images")
+    parser.add_argument("--out", type=Path, default=Path("reconstructions.png"))
+    parser.add_argument("--seed", type=int, default=0, help="of the mask")
+    parser.add_argument("--limit", type=int, default=8, help="images of a folder that are drawn")
+    return parser.parse_args()
+
+
+def build_method(config: str, checkpoint: str):
+    """The method of a config with the weights of a checkpoint.
+
+    Raises:
+        ValueError: the checkpoint holds an encoder without its decoder, or another model.
+    """
+    method = MODELS.build(Config.fromfile(config).model)
+    state, _ = to_mmmim(read_checkpoint(checkpoint))
+    if not any(key.startswith("decoder.") for key in state):
+        raise ValueError(
+            f"'{checkpoint}' holds an encoder alone, and a reconstruction needs the decoder it was "
+            "trained with. Use the full pretraining checkpoint (of official MAE: the files named "
+            "mae_visualize_*, not mae_pretrain_*)"
+        )
+    try:
+        method.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"'{checkpoint}' is not a checkpoint of '{config}': {error}") from error
+    return method.eval()
+
+
+def main() -> None:
+    args = parse_args()
+    method = build_method(args.config, args.checkpoint)
+    files = [args.images] if args.images.is_file() else list_images(args.images)[: args.limit]
+    size = method.backbone.img_size
+    crop = v2.Compose([v2.Resize(size), v2.CenterCrop(size), v2.PILToTensor()])
+    torch.manual_seed(args.seed)
+    picture = draw_reconstructions(method, torch.stack([crop(read_rgb(file)) for file in files]))
+    save_picture(picture, args.out)
+    print(f"wrote {args.out}: original, masked, reconstruction, target; {len(files)} images")
+
+
+if __name__ == "__main__":
+    main()
