@@ -10,7 +10,7 @@ _base_ = "../_base_/transfer_runtime.py"
 default_scope = "mmdet"
 
 data_root = "{{$SCENES:data/scenes}}/coco/"
-classes = ("disc", "square", "triangle", "star", "ring", "cross")
+classes = ("round", "angular", "spiky")
 metainfo = dict(classes=classes)
 
 epochs = 16  # of 4 passes over the labelled images each

@@ -10,19 +10,9 @@ _base_ = "../_base_/transfer_runtime.py"
 default_scope = "mmseg"
 
 data_root = "{{$SCENES:data/scenes}}/ade/"
-classes = ("background", "disc", "square", "triangle", "star", "ring", "cross")
-metainfo = dict(
-    classes=classes,
-    palette=[
-        [60, 60, 60],
-        [230, 80, 60],
-        [70, 130, 230],
-        [80, 190, 90],
-        [240, 200, 60],
-        [170, 90, 210],
-        [60, 200, 200],
-    ],
-)
+classes = ("background", "round", "angular", "spiky")
+palette = [[60, 60, 60], [230, 80, 60], [70, 130, 230], [240, 200, 60]]
+metainfo = dict(classes=classes, palette=palette)
 
 iterations = 512
 lr = 1e-3

@@ -106,7 +106,8 @@ def _mmpretrain_tokens(state: dict[str, Tensor], backbone, images: Tensor) -> Te
         norm_cfg=dict(type="LN", eps=1e-6),
         final_norm="backbone.ln1.weight" in state,
         out_type="raw",
-    ).eval()
+    )
+    model.eval()  # returns nothing in mmpretrain
     names = model.state_dict()
     weights = {k.removeprefix("backbone."): v for k, v in state.items()}
     model.load_state_dict({k: v for k, v in weights.items() if k in names})

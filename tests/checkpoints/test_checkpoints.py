@@ -1,0 +1,250 @@
+import pickle
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from mmmim.checkpoints import (
+    load_backbone,
+    read_checkpoint,
+    recognise,
+    to_mmmim,
+    write_checkpoint,
+)
+from mmmim.checkpoints.formats import FORMATS, to_timm
+from mmmim.checkpoints.loading import CheckpointMismatch
+from mmmim.checkpoints.parity import ParityError, check_parity
+from mmmim.registry import MODELS
+
+ARCH = dict(embed_dims=64, depth=2, num_heads=1)
+BACKBONE = dict(type="ViT", arch=ARCH, img_size=32, patch_size=8)
+MAE = dict(type="MAE", backbone=BACKBONE, decoder=dict(embed_dims=16, depth=1, num_heads=2))
+
+
+@pytest.fixture(scope="module")
+def weights():
+    torch.manual_seed(0)
+    return MODELS.build(MAE).state_dict()
+
+
+def official(weights):
+    """Our MAE weights under the official names."""
+    renamed = {}
+    for name, value in weights.items():
+        name = name.removeprefix("backbone.").replace("decoder.mask_token", "mask_token")
+        renamed[name.replace("decoder.", "decoder_")] = value
+    return renamed
+
+
+def mmselfsup(weights):
+    """Our MAE weights under mmselfsup's and mmpretrain's names."""
+    inside = {
+        "norm1": "ln1", "norm2": "ln2", "mlp.fc1": "ffn.layers.0.0", "mlp.fc2": "ffn.layers.1",
+    }  # fmt: skip
+    renamed = {"target_generator.low_pass_filter": torch.ones(3, 32, 32)}
+    for name, value in weights.items():
+        if ".blocks." in name:
+            for ours, theirs in inside.items():
+                name = name.replace(f".{ours}.", f".{theirs}.")
+        name = name.replace("backbone.blocks", "backbone.layers")
+        name = name.replace("patch_embed.proj", "patch_embed.projection")
+        name = name.replace("backbone.norm", "backbone.ln1").replace("decoder.norm", "neck.ln1")
+        name = name.replace("decoder.mask_token", "neck.mask_token")
+        renamed[name.replace("decoder.", "neck.decoder_")] = value
+    return renamed
+
+
+def vitdet(weights):
+    """Our backbone under detectron2's names."""
+    return {
+        name.replace("backbone.", "backbone.net."): value
+        for name, value in weights.items()
+        if name.startswith("backbone.") and not re.search(r"cls_token|\.norm\.", name)
+    } | {"backbone.net.blocks.0.attn.rel_pos_h": torch.zeros(7, 64), "roi_heads.x": torch.zeros(1)}
+
+
+@pytest.mark.parametrize(("name", "foreign"), [("mae", official), ("mmpretrain", mmselfsup)])
+def test_foreign_weights_load_strictly_decoder_included(weights, name, foreign):
+    state = foreign(weights)
+    assert recognise(state) == name
+    ours, left_out = to_mmmim(state)
+    assert left_out == [k for k in state if "target_generator" in k]
+    MODELS.build(MAE).load_state_dict(ours)
+    assert all(torch.equal(ours[k], weights[k]) for k in weights)
+    assert "largest difference" in check_parity(name, state, ours)
+
+
+def test_vitdet_weights_find_their_relative_positions(weights):
+    state = vitdet(weights)
+    assert recognise(state) == "vitdet"
+    ours, left_out = to_mmmim(state)
+    assert "backbone.blocks.0.attn.relative_position.rel_pos_h" in ours
+    assert left_out == ["roi_heads.x"]
+
+
+def test_timm_and_back_is_the_same(weights):
+    timm, left_out = to_timm(weights)
+    assert all(name.startswith("decoder.") for name in left_out)
+    ours, _ = to_mmmim(timm)
+    assert all(torch.equal(ours[k], weights[k]) for k in ours)
+    assert len(ours) + len(left_out) == len(weights)
+
+
+def test_parity_notices_a_wrong_conversion(weights):
+    wrong = dict(weights)
+    wrong["backbone.blocks.1.mlp.fc1.bias"] = wrong["backbone.blocks.1.mlp.fc1.bias"] + 0.5
+    with pytest.raises(ParityError, match="differs from timm's"):
+        check_parity("mae", official(weights), wrong)
+
+
+def test_an_unknown_format_lists_the_known():
+    with pytest.raises(ValueError, match=r"official MAE or timm.*begins with \['conv1.weight'\]"):
+        recognise({"conv1.weight": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("wrapper", [None, "model", "state_dict"])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors", "pkl"])
+def test_files_of_every_kind_are_read(tmp_path, weights, wrapper, suffix):
+    path = tmp_path / f"weights.{suffix}"
+    state = official(weights)
+    content = {wrapper: state, "epoch": 3} if wrapper else state
+    if suffix == "pth":
+        torch.save(content, path)
+    elif suffix == "safetensors":
+        from safetensors.torch import save_file
+
+        save_file(state, path)
+    else:
+        arrays = {k: v.numpy() for k, v in state.items()}
+        path.write_bytes(pickle.dumps({wrapper or "model": arrays, "__author__": "someone"}))
+    read = read_checkpoint(path)
+    assert read.keys() == state.keys()
+    assert torch.equal(read["pos_embed"], state["pos_embed"])
+
+
+def test_a_checkpoint_that_runs_code_is_not_run(tmp_path):
+    class Bomb:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "exploded"), "w"))
+
+    torch.save({"model": {"x": Bomb()}}, tmp_path / "bomb.pth")
+    (tmp_path / "bomb.pkl").write_bytes(pickle.dumps({"model": Bomb()}))
+    for name in ("bomb.pth", "bomb.pkl"):
+        with pytest.raises(ValueError, match="checkpoint"):
+            read_checkpoint(tmp_path / name)
+    assert not (tmp_path / "exploded").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish" * 100])
+def test_a_damaged_file_is_named(tmp_path, content):
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"weights\.pth' cannot be read"):
+        read_checkpoint(path)
+
+
+def test_mmengine_history_is_read(tmp_path):
+    from mmengine.logging import HistoryBuffer
+
+    buffer = HistoryBuffer()
+    buffer.update(1.0)
+    content = dict(state_dict={"x": torch.ones(1)}, message_hub=dict(log_scalars={"loss": buffer}))
+    torch.save(content, tmp_path / "epoch_1.pth")
+    assert read_checkpoint(tmp_path / "epoch_1.pth")["x"] == 1
+
+
+def save(tmp_path, state):
+    path = tmp_path / "checkpoint.pth"
+    write_checkpoint(path, state, {})
+    return str(path)
+
+
+def test_a_transfer_backbone_starts_from_pretraining(tmp_path, weights):
+    config = dict(
+        BACKBONE,
+        img_size=64,
+        with_cls_token=False,
+        final_norm=False,
+        window_size=3,
+        relative_position="decomposed",
+        init_cfg=dict(type="mmmim.PretrainedBackbone", checkpoint=save(tmp_path, weights)),
+    )
+    backbone = MODELS.build(config)
+    backbone.init_weights()
+    state = backbone.state_dict()
+    name = "blocks.1.attn.qkv.weight"
+    assert torch.equal(state[name], weights[f"backbone.{name}"])
+    assert state["pos_embed"].shape == (1, 65, 64)
+
+
+def test_the_report_counts_everything(tmp_path, weights):
+    backbone = MODELS.build(
+        dict(BACKBONE, img_size=64, final_norm=False, relative_position="bias", layer_scale=1.0)
+    )
+    report = load_backbone(backbone, save(tmp_path, weights))
+    total = len(backbone.state_dict())
+    assert report.total == total
+    assert report.resized == ["pos_embed"]
+    assert len(report.new) == 2 * 3  # a bias table and two LayerScales a block
+    assert len(report.loaded) == total - 6
+    assert report.unused == ["norm.weight", "norm.bias"]
+    assert re.search(rf"loaded {total - 6} of {total}, resized 1, new: .*, unused: norm", str(report))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(arch=dict(embed_dims=32, depth=2, num_heads=1)), r"another size: .*\(1, 1, 64\)"),
+        (dict(arch=dict(embed_dims=64, depth=3, num_heads=1)), r"Missing: blocks\.2\.norm1\.weight"),
+        (dict(patch_size=16), r"patch_embed\.proj\.weight: \(64, 3, 8, 8\) for \(64, 3, 16, 16\)"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(tmp_path, weights, change, message):
+    before = MODELS.build({**BACKBONE, **change})
+    state = {k: v.clone() for k, v in before.state_dict().items()}
+    with pytest.raises(CheckpointMismatch, match=message):
+        load_backbone(before, save(tmp_path, weights))
+    assert all(torch.equal(v, state[k]) for k, v in before.state_dict().items())
+
+
+def test_a_checkpoint_without_a_fitting_key_is_refused(tmp_path):
+    path = save(tmp_path, {"layer1.0.conv1.weight": torch.zeros(1)})
+    with pytest.raises(ValueError, match="no key of the checkpoint fits"):
+        load_backbone(MODELS.build(BACKBONE), path)
+
+
+def test_writing_is_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "checkpoint.pth"
+    write_checkpoint(path, {"x": torch.ones(1)}, {})
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(torch, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_checkpoint(path, {"x": torch.zeros(1)}, {})
+    assert read_checkpoint(path)["x"] == 1
+
+
+def test_every_format_has_a_signature_of_its_own(weights):
+    states = dict(
+        mmmim=weights, mae=official(weights), mmpretrain=mmselfsup(weights), vitdet=vitdet(weights)
+    )
+    assert {name: recognise(state) for name, state in states.items()} == {n: n for n in FORMATS}
+
+
+def test_the_command_line_converts_and_does_not_overwrite(tmp_path, weights):
+    source, target = tmp_path / "official.pth", tmp_path / "ours.pth"
+    torch.save({"model": official(weights), "args": np.float64(1)}, source)
+    command = [sys.executable, "-W", "ignore", "tools/convert_checkpoint.py", source, target]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "forward parity with timm" in result.stdout
+    content = torch.load(target)
+    assert content["meta"]["source_format"] == "mae"
+    MODELS.build(MAE).load_state_dict(content["state_dict"])
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert "choose another name" in result.stderr

@@ -1,0 +1,74 @@
+import math
+
+import pytest
+import torch
+
+from mmmim.layers.positions import resize_positions, sincos_2d
+from mmmim.layers.relative_positions import (
+    DecomposedRelativePosition,
+    RelativePositionBias,
+    relative_table,
+)
+from mmmim.layers.windows import join_windows, split_windows
+
+
+def test_sincos_encodes_column_then_row():
+    table = sincos_2d(8, (3, 5))
+    row, column = 2, 4
+    omega = 10000 ** -(1 / 2)  # the second of two frequencies
+    expected = [
+        math.sin(column), math.sin(column * omega), math.cos(column), math.cos(column * omega),
+        math.sin(row), math.sin(row * omega), math.cos(row), math.cos(row * omega),
+    ]  # fmt: skip
+    assert table[row * 5 + column].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_resizing_to_the_same_grid_is_exact_and_to_another_keeps_a_ramp():
+    ramp = torch.linspace(0, 1, 8).repeat(8, 1).reshape(1, 64, 1)
+    assert torch.equal(resize_positions(ramp, (8, 8), (8, 8)), ramp)
+    resized = resize_positions(ramp, (8, 8), (16, 12)).reshape(16, 12)
+    assert torch.allclose(resized[0], resized[7], atol=1e-6)  # constant down a column
+    assert (resized[0].diff() > 0).all()
+
+
+def test_windows_come_back_whole_when_they_do_not_fit():
+    tokens = torch.randn(2, 5, 7, 3)
+    windows = split_windows(tokens, 4)
+    assert windows.shape == (2 * 2 * 2, 16, 3)
+    assert torch.equal(join_windows(windows, 4, (5, 7)), tokens)
+    assert windows[1].view(4, 4, 3)[:, 3].eq(0).all()  # the padding stands right
+
+
+def test_decomposed_bias_is_the_sum_over_both_axes():
+    module = DecomposedRelativePosition((3, 4), head_dim=5)
+    torch.nn.init.normal_(module.rel_pos_h)
+    torch.nn.init.normal_(module.rel_pos_w)
+    query = torch.randn(1, 2, 12, 5)
+    bias = module(query, (3, 4))
+    (y, x), (key_y, key_x) = (2, 1), (0, 3)
+    q = query[0, 1, y * 4 + x]
+    expected = q @ module.rel_pos_h[y - key_y + 2] + q @ module.rel_pos_w[x - key_x + 3]
+    assert bias[0, 1, y * 4 + x, key_y * 4 + key_x].item() == pytest.approx(expected.item(), abs=1e-5)
+
+
+def test_a_relative_table_of_another_size_is_resized():
+    assert relative_table(torch.randn(13, 4), 7).shape == (7, 7, 4)
+    assert relative_table(torch.randn(13, 4), 9).shape == (9, 9, 4)
+
+
+def test_bias_tells_offsets_apart_and_the_class_token():
+    module = RelativePositionBias((2, 3), num_heads=1)
+    module.table.data = torch.arange(len(module.table)).float().unsqueeze(1)
+    bias = module(torch.zeros(1, 1, 7, 4), (2, 3))[0, 0]
+    assert bias[1, 2] == bias[2, 3] == bias[4, 5]  # the same step to the right
+    assert bias[1, 2] != bias[2, 1]
+    assert bias[0, 1:].unique().numel() == 1
+    assert len({bias[0, 1].item(), bias[1, 0].item(), bias[0, 0].item()}) == 3
+    assert torch.equal(module(torch.zeros(1, 1, 6, 4), (2, 3))[0, 0], bias[1:, 1:])
+
+
+def test_bias_of_another_grid_keeps_its_centre():
+    module = RelativePositionBias((4, 4), num_heads=1)
+    module.table.data[24] = 1.0  # of 7 x 7 offsets, the one of a token with itself
+    bias = module(torch.zeros(1, 1, 36, 4), (6, 6))[0, 0]
+    assert bias.diagonal().min() == bias.max()

@@ -1,0 +1,148 @@
+"""What holds for every method."""
+
+import pytest
+import torch
+
+from mmmim.layers.patches import flatten_pixels, split_patches
+from mmmim.layers.tokens import visible_indices
+from mmmim.registry import MODELS
+
+BACKBONE = dict(type="ViT", arch=dict(embed_dims=32, depth=2, num_heads=2), img_size=32, patch_size=8)
+PREPROCESSOR = dict(type="ImgDataPreprocessor", mean=[120.0] * 3, std=[60.0] * 3)
+MAE = dict(
+    type="MAE",
+    backbone=BACKBONE,
+    decoder=dict(embed_dims=16, depth=1, num_heads=2),
+    data_preprocessor=PREPROCESSOR,
+)
+METHODS = {"MAE": MAE, "PixMIM": dict(type="PixMIM", host=MAE)}
+
+every_method = pytest.mark.parametrize("config", METHODS.values(), ids=METHODS)
+
+
+@every_method
+def test_a_loss_is_positive_seeded_and_reaches_every_parameter(config):
+    model = MODELS.build(config)
+    images = torch.randn(3, 3, 32, 32)
+    losses = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        losses.append(model(images)["loss"])
+    assert losses[0] > 0
+    assert torch.equal(*losses)
+    losses[0].backward()
+    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without
+
+
+@every_method
+def test_modes(config):
+    model = MODELS.build(config).eval()
+    images = torch.randn(2, 3, 32, 32)
+    assert model(images, mode="tensor")[0].shape == (2, 32, 4, 4)
+    output = model(images, mode="predict")
+    assert output["mask"].shape == (2, 16)
+    assert output["mask"].dtype == torch.bool
+    assert output["reconstruction"].shape == output["target"].shape == images.shape
+    with pytest.raises(ValueError, match="'loss', 'tensor' or 'predict', got 'train'"):
+        model(images, mode="train")
+
+
+@every_method
+def test_visible_patches_of_a_reconstruction_are_the_input(config):
+    model = MODELS.build(config).eval()
+    images = torch.randn(2, 3, 32, 32)
+    output = model(images, mode="predict")
+    seen = visible_indices(output["mask"])
+    for i in range(2):
+        patches = flatten_pixels(split_patches(images, 8))[i, seen[i]]
+        drawn = flatten_pixels(split_patches(output["reconstruction"], 8))[i, seen[i]]
+        assert torch.equal(patches, drawn)
+
+
+@every_method
+def test_a_batch_of_one(config):
+    assert MODELS.build(config)(torch.randn(1, 3, 32, 32))["loss"].isfinite()
+
+
+@every_method
+def test_another_image_size_than_the_decoders_is_refused(config):
+    with pytest.raises(ValueError, match=r"16 patches|32x32"):
+        MODELS.build(config)(torch.randn(1, 3, 64, 64))
+
+
+@every_method
+def test_the_encoder_is_named_backbone(config):
+    names = MODELS.build(config).state_dict()
+    assert "backbone.blocks.0.attn.qkv.weight" in names
+    assert all(n.startswith(("backbone.", "decoder.")) for n in names)
+
+
+def test_mae_loss_is_the_mean_over_hidden_patches_of_a_full_decoding():
+    model = MODELS.build(MAE)
+    images = torch.randn(2, 3, 32, 32)
+    torch.manual_seed(0)
+    loss = model(images)["loss"]
+    torch.manual_seed(0)
+    mask = model.draw_mask(images)
+    prediction = model.decoder(model.backbone.encode_visible(images, mask), mask)
+    patches = flatten_pixels(split_patches(images, 8))
+    normalised = (patches - patches.mean(-1, keepdim=True)) / (
+        patches.var(-1, keepdim=True) + 1e-6
+    ).sqrt()
+    expected = (prediction - normalised[mask].view_as(prediction)).square().mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_mae_learns_to_reconstruct_one_image():
+    torch.manual_seed(0)
+    model = MODELS.build(MAE)
+    images = torch.nn.functional.interpolate(torch.randn(1, 3, 4, 4), size=(32, 32), mode="bilinear")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(80):
+        losses.append(model(images)["loss"])
+        optimizer.zero_grad()
+        losses[-1].backward()
+        optimizer.step()
+    assert sum(losses[-5:]) < 0.75 * sum(losses[:5])
+
+
+def test_mae_needs_a_class_token():
+    with pytest.raises(ValueError, match="with_cls_token=True"):
+        MODELS.build(dict(MAE, backbone=dict(BACKBONE, with_cls_token=False)))
+
+
+def test_pixmim_is_its_host_but_for_the_target():
+    torch.manual_seed(0)
+    host = MODELS.build(MAE)
+    torch.manual_seed(0)
+    pixmim = MODELS.build(dict(type="PixMIM", host=MAE))
+    assert type(pixmim) is type(host)
+    assert pixmim.state_dict().keys() == host.state_dict().keys()
+    images = torch.randn(2, 3, 32, 32)
+    torch.manual_seed(1)
+    filtered = pixmim(images)["loss"]
+    # The host, shown the filtered image as its target.
+    torch.manual_seed(1)
+    mask = host.draw_mask(images)
+    prediction = host.decoder(host.backbone.encode_visible(images, mask), mask)
+    target = host.target(pixmim.target.low_pass(images), mask)
+    assert filtered.item() == pytest.approx((prediction - target).square().mean().item(), rel=1e-6)
+
+
+def test_pixmim_scales_its_radius_and_takes_the_statistics_of_its_host():
+    low_pass = MODELS.build(dict(type="PixMIM", host=MAE)).target.low_pass
+    assert low_pass.mean.flatten().tolist() == pytest.approx([120 / 255] * 3)
+    # 40 bins at 224 pixels are 5.71 at 32: columns 0..5 stay, and half a bin's 6th.
+    assert low_pass.real.shape[1] == 7
+
+
+def test_pixmim_refuses_a_host_that_predicts_no_pixels():
+    with pytest.raises(ValueError, match="predicts pixels"):
+        MODELS.build(dict(type="PixMIM", host=BACKBONE))
+
+
+def test_an_unknown_type_names_what_was_asked_for():
+    with pytest.raises(KeyError, match="MEA"):
+        MODELS.build(dict(MAE, type="MEA"))

@@ -1,0 +1,83 @@
+import logging
+
+import pytest
+import torch
+from mmengine.logging import MMLogger
+from torch import nn
+
+from mmmim.optim import AmpOptimWrapper, LayerDecayOptimWrapperConstructor
+from mmmim.registry import MODELS
+
+
+class Detector(nn.Module):
+    """A backbone and something else."""
+
+    def __init__(self):
+        super().__init__()
+        self.backbone = MODELS.build(
+            dict(
+                type="ViT",
+                arch=dict(embed_dims=32, depth=3, num_heads=2),
+                img_size=32,
+                patch_size=8,
+                train_positions=True,
+            )
+        )
+        self.neck = nn.Conv2d(32, 8, 1)
+
+
+def constructor(**rules):
+    MMLogger.get_instance("mmmim-tests", log_level=logging.ERROR)
+    config = dict(optimizer=dict(type="AdamW", lr=1.0, weight_decay=0.1))
+    return LayerDecayOptimWrapperConstructor(config, rules)
+
+
+def test_every_parameter_is_in_one_group_at_its_rate():
+    model = Detector()
+    wrapper = constructor(layer_decay=0.5, flat_decay_mult=0.0)(model)
+    groups = wrapper.optimizer.param_groups
+    owner = {id(p): g for g in groups for p in g["params"]}
+    assert len(owner) == sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
+    rate = {n: owner[id(p)]["lr"] for n, p in model.named_parameters()}
+    assert rate["neck.weight"] == rate["backbone.norm.weight"] == 1.0
+    assert rate["backbone.blocks.2.mlp.fc1.weight"] == 0.5
+    assert rate["backbone.blocks.0.attn.qkv.weight"] == 0.125
+    assert rate["backbone.pos_embed"] == rate["backbone.cls_token"] == 0.0625
+
+
+def test_frozen_parameters_are_left_out():
+    model = Detector()
+    model.backbone.pos_embed.requires_grad_(False)
+    names = {plan.name for plan in constructor().plan(model)}
+    assert "backbone.pos_embed" not in names
+
+
+def test_weight_decay_as_mae_and_as_detectron2():
+    def decays(**rules):
+        return {p.name: p.weight_decay for p in constructor(**rules).plan(Detector())}
+
+    mae = decays(flat_decay_mult=0.0)
+    assert mae["backbone.blocks.0.norm1.weight"] == mae["neck.bias"] == 0
+    assert mae["backbone.cls_token"] == 0.1  # 1-D parameters alone are exempt
+    detectron2 = decays(norm_decay_mult=0.0, custom_keys={"pos_embed": 0.0})
+    assert detectron2["backbone.blocks.0.norm1.bias"] == detectron2["backbone.pos_embed"] == 0
+    assert detectron2["neck.bias"] == 0.1
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(ValueError, match="layer_decay_rate"):
+        constructor(layer_decay_rate=0.7)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
+def test_mixed_precision_falls_back_to_float32_on_a_cpu():
+    layer = nn.Linear(2, 2)
+    wrapper = AmpOptimWrapper(
+        dtype="float16", loss_scale="dynamic", optimizer=torch.optim.SGD(layer.parameters(), lr=1.0)
+    )
+    with wrapper.optim_context(layer):
+        output = layer(torch.ones(1, 2))
+    assert output.dtype == torch.float32
+    before = layer.weight.detach().clone()
+    wrapper.update_params(output.sum())
+    assert not torch.equal(layer.weight, before)
