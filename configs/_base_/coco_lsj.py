@@ -68,7 +68,4 @@ test_evaluator = val_evaluator
 val_cfg = dict()
 test_cfg = dict()
 
-default_hooks = dict(
-    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=5000, max_keep_ckpts=2)
-)
 log_processor = dict(by_epoch=False)

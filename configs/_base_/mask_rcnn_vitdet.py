@@ -7,7 +7,7 @@ norm = dict(type="mmmim.LayerNorm2d", eps=1e-6)
 model = dict(
     type="mmdet.MaskRCNN",
     data_preprocessor=dict(
-        type="DetDataPreprocessor",
+        type="mmdet.DetDataPreprocessor",
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,

@@ -2,12 +2,10 @@
 crop in every block, LayerScale starting at 1, four blocks' outputs scaled to strides 4 to 32. A recipe
 adds arch, out_indices, drop_path_rate and the widths of neck and heads."""
 
-default_scope = "mmseg"
-
 model = dict(
     type="mmseg.EncoderDecoder",
     data_preprocessor=dict(
-        type="SegDataPreProcessor",
+        type="mmseg.SegDataPreProcessor",
         mean=[123.675, 116.28, 103.53],
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,

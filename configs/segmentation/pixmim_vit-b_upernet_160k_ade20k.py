@@ -40,3 +40,4 @@ param_scheduler = [
 ]
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=16000)
 auto_scale_lr = dict(base_batch_size=global_batch)
+default_hooks = dict(checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=16000))

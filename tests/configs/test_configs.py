@@ -1,0 +1,153 @@
+"""Every config builds, and takes two training steps at a reduced size."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mmengine import Config
+from mmengine.registry import DefaultScope
+
+from mmmim.backbones.vit import SIZES
+from mmmim.optim import LayerDecayOptimWrapperConstructor
+from mmmim.registry import DATASETS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.py") if p.parent.name != "_base_")
+each_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(ROOT)))
+SIZE = 64
+
+
+@each_config
+def test_a_config_says_what_it_is(path):
+    head = path.read_text().split('"""')[1]
+    for word in ("Command:", "Published:", "Ours:"):
+        assert word in head
+    assert str(path.relative_to(ROOT)) in head  # the command names this very file
+
+
+@each_config
+def test_a_config_builds_as_it_is(path, monkeypatch):
+    for name in ("xavier_uniform_", "kaiming_uniform_", "trunc_normal_", "normal_"):
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *args, **kwargs: tensor)  # seconds
+    cfg = Config.fromfile(path)
+    model = MODELS.build(cfg.model)
+    assert sum(p.numel() for p in model.parameters()) > 1e6
+    constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(
+        dict(
+            type="mmmim.LayerDecayOptimWrapperConstructor",
+            optim_wrapper_cfg=cfg.optim_wrapper,
+            paramwise_cfg=cfg.optim_wrapper.paramwise_cfg,
+        )
+    )
+    assert isinstance(constructor, LayerDecayOptimWrapperConstructor)
+    trained = [n for n, p in model.named_parameters() if p.requires_grad]
+    assert [plan.name for plan in constructor.plan(model)] == trained
+
+
+@each_config
+def test_the_learning_rate_is_meant_for_the_batch(path):
+    cfg = Config.fromfile(path)
+    batch = cfg.train_dataloader.batch_size * cfg.optim_wrapper.get("accumulative_counts", 1)
+    gpus = cfg.get("gpus", 1)
+    assert cfg.auto_scale_lr.base_batch_size == batch * gpus
+    if "base_lr" in cfg:
+        assert cfg.optim_wrapper.optimizer.lr == cfg.base_lr * batch * gpus / 256
+
+
+@each_config
+def test_two_steps_at_a_reduced_size(path):
+    cfg = Config.fromfile(path)
+    torch.manual_seed(0)
+    model = MODELS.build(shrink(cfg)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+    for _ in range(2):
+        data = model.data_preprocessor(batch_for(cfg), training=True)
+        loss, _ = model.parse_losses(model(**data, mode="loss"))
+        assert loss.isfinite()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without  # find_unused_parameters is not needed
+
+
+@each_config
+def test_pipelines_build_and_end_in_a_sample(path, tmp_path):
+    """On one drawn image, in the layout that the config's data set wants."""
+    cfg = Config.fromfile(path)
+    if cfg.default_scope != "mmmim":
+        for loader in (cfg.train_dataloader, cfg.val_dataloader):
+            dataset = loader.dataset
+            dataset = dataset.dataset if "dataset" in dataset else dataset
+            assert dataset.pipeline[0].type == "mmmim.LoadLabelledImage"
+            with DefaultScope.overwrite_default_scope(cfg.default_scope):
+                for step in dataset.pipeline:
+                    TRANSFORMS.build(step)
+        return
+    from PIL import Image
+
+    noise = np.random.default_rng(0).integers(0, 255, (300, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "image.png")
+    dataset = {**cfg.train_dataloader.dataset, "data_root": str(tmp_path), "data_prefix": ""}
+    size = (cfg.model.get("host") or cfg.model).backbone.img_size
+    assert DATASETS.build(dataset)[0]["inputs"].shape == (3, size, size)
+
+
+def shrink(cfg: Config) -> dict:
+    """The model of a config, narrow, for images of SIZE pixels."""
+    model = cfg.model
+    host = model.get("host", model)
+    backbone = host.backbone
+    depth = (SIZES[backbone.arch] if isinstance(backbone.arch, str) else backbone.arch)["depth"]
+    patch = backbone.patch_size // 2 if SIZE // backbone.patch_size < 8 else backbone.patch_size
+    backbone.update(arch=dict(embed_dims=16, depth=depth, num_heads=1), img_size=SIZE, patch_size=patch)
+    if backbone.get("relative_position"):
+        backbone.relative_position_size = SIZE
+    if "decoder" in host:
+        host.decoder.update(embed_dims=16, num_heads=1)
+        if "radius" in model:
+            model.radius = None
+    if "roi_head" in model:
+        model.neck.in_channels = 16
+        model.data_preprocessor.pop("batch_augments", None)
+        model.train_cfg.rpn_proposal.max_per_img = 16
+        model.train_cfg.rcnn.sampler.num = 16
+    if "decode_head" in model:
+        model.neck.update(embed_dim=16, norm_cfg=dict(type="BN"))
+        model.decode_head.update(in_channels=[16] * 4, channels=16, norm_cfg=dict(type="BN"))
+        model.auxiliary_head.update(in_channels=16, norm_cfg=dict(type="BN"))
+        model.data_preprocessor.size = (SIZE, SIZE)
+    return model
+
+
+def batch_for(cfg: Config) -> dict:
+    images = torch.randint(0, 255, (2, 3, SIZE, SIZE), dtype=torch.uint8)
+    if cfg.default_scope == "mmmim":
+        return dict(inputs=images)
+    return dict(inputs=list(images), data_samples=[sample(cfg) for _ in images])
+
+
+def sample(cfg: Config):
+    """One square object of class 1."""
+    meta = dict(img_shape=(SIZE, SIZE), ori_shape=(SIZE, SIZE), pad_shape=(SIZE, SIZE))
+    mask = np.zeros((1, SIZE, SIZE), np.uint8)
+    mask[:, 8:40, 16:56] = 1
+    if cfg.default_scope == "mmseg":
+        from mmengine.structures import PixelData
+        from mmseg.structures import SegDataSample
+
+        segmentation = SegDataSample(metainfo=meta)
+        segmentation.gt_sem_seg = PixelData(data=torch.from_numpy(mask).long())
+        return segmentation
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.structures import InstanceData
+
+    detection = DetDataSample(metainfo=meta)
+    detection.gt_instances = InstanceData(
+        bboxes=torch.tensor([[16.0, 8, 56, 40]]),
+        labels=torch.tensor([1]),
+        masks=BitmapMasks(mask, SIZE, SIZE),
+    )
+    return detection

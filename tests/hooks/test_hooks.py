@@ -1,0 +1,111 @@
+"""Hooks, in real but tiny runs of mmengine's runner."""
+
+import pytest
+import torch
+from mmengine import Config
+from mmengine.runner import Runner
+from PIL import Image
+
+BACKBONE = dict(type="ViT", arch=dict(embed_dims=16, depth=1, num_heads=1), img_size=16, patch_size=4)
+PREPROCESSOR = dict(type="ImgDataPreprocessor", mean=[120.0] * 3, std=[60.0] * 3)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for i in range(6):
+        Image.effect_noise((20, 20), 40 + i).convert("RGB").save(tmp_path / f"{i}.jpg")
+    return tmp_path
+
+
+def runner(folder, hooks, epochs=2, lr=1e-3, workers=0, seed=0) -> Runner:
+    dataset = dict(
+        type="UnlabelledImages",
+        data_root=str(folder),
+        pipeline=[dict(type="SimpleResizedCrop", size=16), dict(type="torchvision/PILToTensor")],
+    )
+    cfg = dict(
+        default_scope="mmmim",
+        work_dir=str(folder / "work"),
+        model=dict(
+            type="MAE",
+            backbone=BACKBONE,
+            decoder=dict(embed_dims=16, depth=1, num_heads=1),
+            data_preprocessor=PREPROCESSOR,
+        ),
+        train_dataloader=dict(
+            batch_size=2,
+            num_workers=workers,
+            sampler=dict(type="EpochSampler"),
+            collate_fn=dict(type="default_collate"),
+            dataset=dataset,
+        ),
+        optim_wrapper=dict(optimizer=dict(type="AdamW", lr=lr)),
+        train_cfg=dict(by_epoch=True, max_epochs=epochs),
+        default_hooks=dict(logger=dict(type="LoggerHook", interval=1)),
+        custom_hooks=hooks,
+        log_level="ERROR",
+        randomness=dict(seed=seed),
+        experiment_name=f"{folder.name}-{len(hooks)}-{epochs}-{workers}-{seed}-{id(hooks)}",
+    )
+    return Runner.from_cfg(Config(cfg))
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_a_cure(folder):
+    run = runner(folder, [dict(type="NonFiniteLossHook", interval=1, patience=2)])
+    with torch.no_grad():
+        run.model.decoder.pred.weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"loss is nan.*lower learning rate"):
+        run.train()
+
+
+def test_one_bad_step_is_forgiven(folder):
+    hook = dict(type="NonFiniteLossHook", interval=1, patience=2)
+    run = runner(folder, [hook], epochs=1)
+    real_loss, calls = run.model.loss, []
+
+    def loss_with_one_nan(images):
+        calls.append(1)
+        losses = real_loss(images)
+        return losses if len(calls) != 2 else dict(loss=losses["loss"] * float("inf"))
+
+    run.model.loss = loss_with_one_nan
+    run.optim_wrapper = run.build_optim_wrapper(run.optim_wrapper)
+    run.optim_wrapper.step = lambda **kwargs: None  # the weights must survive the bad step
+    run.train()
+    assert len(calls) == 3
+
+
+@pytest.mark.filterwarnings("ignore:skipped")
+def test_broken_images_are_counted_and_listed(folder):
+    (folder / "2.jpg").write_bytes(b"rubbish")
+    run = runner(folder, [dict(type="BrokenImagesHook")], workers=1)
+    run.train()
+    listed = (folder / "work" / "broken_images.txt").read_text().splitlines()
+    assert [line.rsplit("/", 1)[-1] for line in listed] == ["2.jpg"]
+
+
+def test_reconstructions_are_drawn_and_move_no_random_draw(folder):
+    draws = []
+    for hooks in ([], [dict(type="ReconstructionHook", interval=1, images=3)]):
+        run = runner(folder, hooks)
+        run.train()
+        draws.append(torch.rand(3))
+    assert torch.equal(*draws)
+    pictures = sorted((folder / "work/reconstructions").glob("*.png"))
+    assert [p.name for p in pictures] == ["epoch_1.png", "epoch_2.png"]
+    with Image.open(pictures[0]) as picture:
+        assert picture.size == (4 + 4 * 20, 4 + 3 * 20)
+
+
+def test_an_iteration_draws_the_same_masks_whatever_ran_before(folder):
+    def masks_after(disturbance: int) -> torch.Tensor:
+        run = runner(folder, [dict(type="ReproducibilityHook")], epochs=1, seed=4)
+        torch.rand(disturbance)
+        masks, draw = [], run.model.draw_mask
+        run.model.draw_mask = lambda images: masks.append(draw(images)) or masks[-1]
+        run.train()
+        return torch.stack(masks)
+
+    seen = [masks_after(0), masks_after(5)]
+    assert torch.equal(*seen)
+    assert not torch.equal(seen[0][0], seen[0][1])  # and iterations differ

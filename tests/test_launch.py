@@ -1,0 +1,93 @@
+from argparse import Namespace
+
+import pytest
+import torch
+from mmengine import Config
+
+from mmmim import launch
+from mmmim.data.roots import check_data_roots
+
+
+def config(**kwargs):
+    base = dict(
+        work_dir="unused",
+        model=dict(type="MAE", backbone=dict(type="ViT")),
+        train_dataloader=dict(batch_size=8, dataset=dict(type="UnlabelledImages", data_root=".")),
+        optim_wrapper=dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=0.001)),
+    )
+    return Config({**base, **kwargs})
+
+
+def test_results_are_not_written_over(tmp_path):
+    cfg = config(work_dir=str(tmp_path))
+    launch.set_resume(cfg, None)  # an empty work dir is fine
+    (tmp_path / "epoch_1.pth").touch()
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_1.pth"))
+    with pytest.raises(FileExistsError, match=r"--resume.*another --work-dir"):
+        launch.set_resume(cfg, None)
+    launch.set_resume(cfg, "auto")
+    assert cfg.resume
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
+        launch.set_resume(cfg, "nowhere.pth")
+
+
+def test_pretrained_reaches_the_backbone_also_of_a_host(tmp_path):
+    path = tmp_path / "weights.pth"
+    with pytest.raises(FileNotFoundError, match=r"weights\.pth"):
+        launch.set_pretrained(config(), str(path))
+    path.touch()
+    cfg = config(model=dict(type="PixMIM", host=dict(type="MAE", backbone=dict(type="ViT"))))
+    launch.set_pretrained(cfg, str(path))
+    assert cfg.model.host.backbone.init_cfg.checkpoint == str(path)
+    with pytest.raises(ValueError, match="needs a model with a backbone"):
+        launch.set_pretrained(config(model=dict(type="Other")), str(path))
+
+
+def test_missing_data_roots_are_named_with_their_variable():
+    dataset = dict(type="RepeatDataset", dataset=dict(type="CocoDataset", data_root="no/coco/"))
+    cfg = config(
+        train_dataloader=dict(dataset=dataset),
+        val_dataloader=dict(dataset=dict(type="ADE20KDataset", data_root="no/ade/")),
+    )
+    with pytest.raises(FileNotFoundError, match=r"no/coco/.*COCO=(.|\n)*no/ade/.*ADE20K="):
+        check_data_roots(cfg)
+
+
+def test_the_arithmetic_of_the_batch_is_told():
+    cfg = config(auto_scale_lr=dict(base_batch_size=64))
+    assert launch.describe_batch(cfg, 8).startswith(
+        "batch: 8 images x 8 processes x 1 accumulated = 64"
+    )
+    line = launch.describe_batch(cfg, 2)
+    assert "meant for a batch of 64" in line
+    assert "accumulative_counts=4" in line
+
+
+def test_scaling_the_rate_counts_accumulated_images():
+    cfg = config(auto_scale_lr=dict(base_batch_size=64))
+    cfg.optim_wrapper.accumulative_counts = 2
+    launch.set_auto_scale_lr(cfg)
+    # mmengine compares 2 x 8 images of a step with this: 16 / 32 = 32 / 64.
+    assert cfg.auto_scale_lr.base_batch_size == 32
+    assert launch.describe_batch(cfg, 2).endswith("scaled by 0.5")
+    with pytest.raises(ValueError, match="base_batch_size"):
+        launch.set_auto_scale_lr(config())
+
+
+def test_a_missing_config_says_where_configs_are():
+    args = Namespace(config="configs/nothing.py", cfg_options=None, launcher="none")
+    with pytest.raises(FileNotFoundError, match="below configs/"):
+        launch.load_config(args)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
+def test_without_a_gpu_only_torchrun_launches_several_processes():
+    with pytest.raises(ValueError, match=r"dist_train\.sh"):
+        launch.fit_to_cpu(config(launcher="slurm"))
+
+
+def test_sync_bn_is_replaced_wherever_it_stands():
+    model = dict(head=[dict(norm_cfg=dict(type="SyncBN", requires_grad=True))], neck=dict(type="FPN"))
+    assert launch._replace_sync_bn(model)
+    assert model["head"][0]["norm_cfg"] == dict(type="BN", requires_grad=True)
+    assert not launch._replace_sync_bn(model)

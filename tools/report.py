@@ -1,0 +1,140 @@
+"""The demo's page: one HTML file with its pictures inside."""
+
+import base64
+import html
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import torch
+from matplotlib import pyplot as plt
+from mmengine import Config
+from mmengine.registry import init_default_scope
+from mmengine.runner import Runner
+from PIL import Image
+from torch import Tensor
+from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
+
+from mmmim.data.pictures import tile
+from mmmim.registry import MODELS
+
+# Of classes in both tasks; the first is the background's, which is left as it is.
+COLOURS = [(0, 0, 0), (230, 80, 60), (70, 130, 230), (240, 200, 60)]
+ENLARGE = 2
+SCORE = 0.3  # detections below are not drawn
+
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+table { border-collapse: collapse; } th, td { padding: .3rem .8rem; border-bottom: 1px solid #ccc; }
+td { text-align: right; } td:first-child, th:first-child { text-align: left; }
+img { max-width: 100%; } figcaption { color: #555; }
+pre { background: #f4f4f4; padding: .6rem; overflow: auto; }
+"""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, a picture and what it shows."""
+
+    title: str
+    caption: str
+    png: bytes
+
+
+def write_report(path: Path, title: str, intro: str, rows: list[list[str]], sections: list[Section]):
+    """Write the page whole or not at all. `rows[0]` is the table's head."""
+    head, *body = rows
+    cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    lines = [f"<tr>{cells}</tr>"]
+    for row in body:
+        lines.append("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>")
+    figures = [
+        f"<h2>{html.escape(s.title)}</h2><figure><img alt='{html.escape(s.title)}' "
+        f"src='data:image/png;base64,{base64.b64encode(s.png).decode()}'>"
+        f"<figcaption>{html.escape(s.caption)}</figcaption></figure>"
+        for s in sections
+    ]
+    page = (
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{html.escape(title)}</title>"
+        f"<style>{STYLE}</style><h1>{html.escape(title)}</h1>{intro}"
+        f"<table>{''.join(lines)}</table>{''.join(figures)}</html>"
+    )
+    partial = path.with_suffix(".partial")
+    partial.write_text(page, encoding="utf-8")
+    os.replace(partial, path)
+
+
+def loss_curves(curves: dict[str, dict[str, list[tuple[int, float]]]]) -> bytes:
+    """Panel title -> {line label: (step, loss)} as a PNG."""
+    figure, axes = plt.subplots(1, len(curves), figsize=(4 * len(curves), 3.2))
+    for axis, (title, lines) in zip(axes, curves.items(), strict=True):
+        for label, points in lines.items():
+            axis.plot(*zip(*points, strict=True), label=label)
+        axis.set(title=title, xlabel="step", ylabel="training loss")
+        axis.legend()
+    figure.tight_layout()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110)
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def prediction_picture(config: str, checkpoints: dict[str, Path], images: int = 6) -> bytes:
+    """Rows: validation images, ground truth, then each checkpoint's predictions."""
+    columns: list[list[Tensor]] = []
+    for checkpoint in checkpoints.values():
+        samples = predict(config, checkpoint, images)
+        if not columns:
+            columns = [[image for image, _ in samples], [draw(*s, "gt") for s in samples]]
+        columns.append([draw(*sample, "pred") for sample in samples])
+    # `tile` takes columns; here a column is one image in all its versions.
+    stacked = [torch.stack(versions).float() / 255 for versions in zip(*columns, strict=True)]
+    return png((tile(stacked) * 255).round().to(torch.uint8))
+
+
+@torch.no_grad()
+def predict(config: str, checkpoint: Path, images: int) -> list[tuple[Tensor, object]]:
+    """(image uint8 (3, H, W) RGB, data sample with truth and prediction) of the first images."""
+    cfg = Config.fromfile(config)
+    init_default_scope(cfg.default_scope)
+    loader = {**cfg.test_dataloader, "batch_size": images, "num_workers": 0}
+    loader["persistent_workers"] = False
+    batch = next(iter(Runner.build_dataloader(loader)))
+    model = MODELS.build(cfg.model)
+    model.load_state_dict(torch.load(checkpoint, weights_only=False)["state_dict"])
+    pixels = [image.flip(0) for image in batch["inputs"]]  # loaded as BGR
+    return list(zip(pixels, model.eval().test_step(batch), strict=True))
+
+
+def draw(image: Tensor, sample, which: str) -> Tensor:
+    """`which` is "gt" or "pred" of a detection or segmentation sample, over the image."""
+    if hasattr(sample, "pred_sem_seg"):
+        classes = getattr(sample, f"{which}_sem_seg").data[0]
+        masks = torch.stack([classes == i for i in range(1, len(COLOURS))])
+        return draw_segmentation_masks(image, masks, alpha=0.7, colors=COLOURS[1:])
+    instances = getattr(sample, f"{which}_instances")
+    if which == "pred":
+        instances = instances[instances.scores > SCORE]
+    colours = [COLOURS[label + 1] for label in instances.labels.tolist()]
+    if not colours:
+        return image
+    masks = instances.masks
+    if not isinstance(masks, Tensor):  # mmdet's BitmapMasks
+        masks = torch.from_numpy(masks.masks)
+    image = draw_segmentation_masks(image, masks.bool(), alpha=0.5, colors=colours)
+    boxes = instances.bboxes
+    boxes = getattr(boxes, "tensor", boxes)
+    return draw_bounding_boxes(image, boxes, colors=colours)
+
+
+def png(picture: Tensor) -> bytes:
+    """uint8 (3, H, W) -> PNG, enlarged without smoothing."""
+    image = Image.fromarray(picture.permute(1, 2, 0).numpy())
+    image = image.resize((image.width * ENLARGE, image.height * ENLARGE), Image.Resampling.NEAREST)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
