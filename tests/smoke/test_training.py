@@ -1,0 +1,191 @@
+"""tools/ as a user calls them, on drawn images: several processes, kill and resume, evaluation."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine import Config
+
+from mmmim.data.scenes import ScenesSpec, make_scenes
+
+ROOT = Path(__file__).parents[2]
+# 48 images in batches of 8, three epochs: 18 steps.
+PRETRAIN = (
+    "train_cfg.max_epochs=3",
+    "model.host.backbone.arch.embed_dims=16",
+    "model.host.decoder.embed_dims=16",
+    "model.host.decoder.depth=1",
+    "default_hooks.logger.interval=1",
+    "train_dataloader.num_workers=1",
+)
+CONFIG = "configs/tiny/pixmim_vit_scenes.py"
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    spec = ScenesSpec(unlabelled=40, labelled=8, validation=4)
+    return make_scenes(tmp_path_factory.mktemp("data") / "scenes", spec)
+
+
+def environment(scenes, **more) -> dict:
+    common = dict(SCENES=str(scenes), OMP_NUM_THREADS="1", PYTHON=sys.executable)
+    return {**os.environ, **common, **more}
+
+
+def run(command, scenes, **more) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [str(c) for c in command],
+        cwd=ROOT,
+        env=environment(scenes, **more),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def call(command, scenes, **more) -> str:
+    result = run(command, scenes, **more)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result.stdout + result.stderr
+
+
+def free_port() -> str:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return str(sock.getsockname()[1])
+
+
+def pretrain_command(work_dir, batch=8) -> list:
+    options = (*PRETRAIN, f"train_dataloader.batch_size={batch}")
+    return ["tools/train.py", CONFIG, "--work-dir", work_dir, "--cfg-options", *options]
+
+
+def losses(work_dir) -> dict[int, float]:
+    """Step -> loss, in the order of the runs."""
+    found = {}
+    for file in sorted(Path(work_dir).glob("*/vis_data/scalars.json")):
+        for line in file.read_text().splitlines():
+            record = json.loads(line)
+            if "loss" in record:
+                found[record["step"]] = record["loss"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(scenes, tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp("uninterrupted")
+    call([sys.executable, *pretrain_command(work_dir)], scenes)
+    return work_dir
+
+
+def test_two_processes_give_the_losses_of_one(scenes, uninterrupted, tmp_path):
+    command = pretrain_command(tmp_path, batch=4)
+    call(["tools/dist_train.sh", CONFIG, "2", *command[2:]], scenes, PORT=free_port())
+    one, two = losses(uninterrupted), losses(tmp_path)
+    assert list(one) == list(two) == list(range(1, 19))
+    assert list(two.values()) == pytest.approx(list(one.values()), rel=1e-4)
+    weights = [
+        torch.load(d / "epoch_3.pth", weights_only=False)["state_dict"]
+        for d in (uninterrupted, tmp_path)
+    ]
+    for name, value in weights[0].items():
+        assert torch.allclose(weights[1][name], value, atol=1e-4), name
+
+
+def test_killed_and_resumed_gives_the_losses_of_an_uninterrupted_run(scenes, uninterrupted, tmp_path):
+    command = [sys.executable, *pretrain_command(tmp_path)]
+    process = subprocess.Popen(
+        [str(c) for c in command],
+        cwd=ROOT,
+        env=environment(scenes),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.time() + 120
+    while not (tmp_path / "epoch_1.pth").exists() or len(losses_so_far(tmp_path)) < 8:
+        assert process.poll() is None, "the run ended before it was killed"
+        assert time.time() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "epoch_3.pth").exists()
+
+    call([*command[:3], "--resume", *command[3:]], scenes)
+    assert losses(tmp_path) == pytest.approx(losses(uninterrupted), rel=1e-6)
+
+
+def losses_so_far(work_dir) -> list[str]:
+    return [
+        line
+        for file in Path(work_dir).glob("*/vis_data/scalars.json")
+        for line in file.read_text().splitlines()
+    ]
+
+
+def test_a_finished_work_dir_is_not_written_over(scenes, uninterrupted):
+    before = (uninterrupted / "epoch_3.pth").stat().st_mtime_ns
+    result = run([sys.executable, *pretrain_command(uninterrupted)], scenes)
+    assert result.returncode != 0
+    assert "already holds checkpoints. Continue them with --resume" in result.stderr
+    assert (uninterrupted / "epoch_3.pth").stat().st_mtime_ns == before
+
+
+TRANSFER = {
+    "configs/tiny/mask-rcnn_vit_scenes.py": (
+        ("train_cfg.max_epochs=1", "train_cfg.val_interval=1", "model.neck.in_channels=16"),
+        "epoch_1.pth",
+        "loaded 75 of 87, resized 0, new: blocks.0.attn.relative_position",
+        "coco/segm_mAP",
+    ),
+    "configs/tiny/upernet_vit_scenes.py": (
+        (
+            "train_cfg.max_iters=3",
+            "train_cfg.val_interval=3",
+            "default_hooks.checkpoint.interval=3",
+            "model.neck.embed_dim=16",
+            "model.decode_head.in_channels=[16,16,16,16]",
+            "model.auxiliary_head.in_channels=16",
+        ),
+        "iter_3.pth",
+        "loaded 76 of 94, resized 0, new: blocks.0.attn.relative_position",
+        "mIoU",
+    ),
+}
+
+
+@pytest.mark.parametrize("config", TRANSFER)
+def test_pretrained_weights_fine_tune_and_evaluate(scenes, uninterrupted, tmp_path, config):
+    options, checkpoint, loaded, metric = TRANSFER[config]
+    options = ("--cfg-options", "model.backbone.arch.embed_dims=16", *options)
+    train = [sys.executable, "tools/train.py", config, "--work-dir", tmp_path, "--amp"]
+    output = call([*train, "--pretrained", uninterrupted / "epoch_3.pth", *options], scenes)
+    assert loaded in output
+    assert "training in float32" in output
+    test = [sys.executable, "tools/test.py", config, tmp_path / checkpoint]
+    assert metric in call([*test, "--work-dir", tmp_path / "test", *options], scenes)
+
+
+def test_reconstructions_are_drawn_and_an_encoder_alone_is_refused(scenes, uninterrupted, tmp_path):
+    cfg = Config.fromfile(ROOT / CONFIG)
+    cfg.merge_from_dict({k: eval(v) for k, v in (o.split("=") for o in PRETRAIN)})
+    cfg.dump(tmp_path / "config.py")
+    out = tmp_path / "picture.png"
+    command = [sys.executable, "tools/visualize.py", tmp_path / "config.py"]
+    images = scenes / "coco/val2017"
+    call([*command, uninterrupted / "epoch_3.pth", images, "--out", out], scenes)
+    assert out.stat().st_size > 1000
+
+    encoder = tmp_path / "encoder.pth"
+    convert = [sys.executable, "tools/convert_checkpoint.py", uninterrupted / "epoch_3.pth", encoder]
+    call([*convert, "--to", "backbone"], scenes)
+    result = run([*command, encoder, images, "--out", tmp_path / "no.png"], scenes)
+    assert "holds an encoder alone" in result.stderr
+    assert not (tmp_path / "no.png").exists()
