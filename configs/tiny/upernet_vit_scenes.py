@@ -6,7 +6,7 @@ Published: none, the recipe is ours
 Ours:      docs/results.md
 """
 
-_base_ = "../_base_/transfer_runtime.py"
+_base_ = ["../_base_/transfer_runtime.py", "../_base_/upernet_tiny.py"]
 default_scope = "mmseg"
 
 data_root = "{{$SCENES:data/scenes}}/ade/"
@@ -16,61 +16,19 @@ metainfo = dict(classes=classes, palette=palette)
 
 iterations = 512
 lr = 1e-3
-channels = 64
 
 model = dict(
-    type="mmseg.EncoderDecoder",
-    data_preprocessor=dict(
-        type="mmseg.SegDataPreProcessor",
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        bgr_to_rgb=True,
-        pad_val=0,
-        seg_pad_val=255,
-        size=(96, 96),
-    ),
+    data_preprocessor=dict(size=(96, 96)),
     backbone=dict(
-        type="mmmim.ViT",
         arch=dict(embed_dims=128, depth=6, num_heads=4),
         img_size=96,
         patch_size=8,
         out_indices=(2, 3, 4, 5),
-        final_norm=False,
-        train_positions=True,
-        relative_position="bias",
         relative_position_size=96,
-        layer_scale=1.0,
     ),
-    neck=dict(
-        type="Feature2Pyramid", embed_dim=128, rescales=[2, 1, 0.5, 0.25], norm_cfg=dict(type="BN")
-    ),
-    decode_head=dict(
-        type="UPerHead",
-        in_channels=[128, 128, 128, 128],
-        in_index=[0, 1, 2, 3],
-        pool_scales=(1, 2, 3, 6),
-        channels=channels,
-        dropout_ratio=0.1,
-        num_classes=len(classes),
-        norm_cfg=dict(type="BN"),
-        align_corners=False,
-        loss_decode=dict(type="CrossEntropyLoss"),
-    ),
-    auxiliary_head=dict(
-        type="FCNHead",
-        in_channels=128,
-        in_index=2,
-        channels=channels,
-        num_convs=1,
-        concat_input=False,
-        dropout_ratio=0.1,
-        num_classes=len(classes),
-        norm_cfg=dict(type="BN"),
-        align_corners=False,
-        loss_decode=dict(type="CrossEntropyLoss", loss_weight=0.4),
-    ),
-    train_cfg=dict(),
-    test_cfg=dict(mode="whole"),
+    neck=dict(embed_dim=128),
+    decode_head=dict(in_channels=[128] * 4, num_classes=len(classes)),
+    auxiliary_head=dict(in_channels=128, num_classes=len(classes)),
 )
 
 train_dataloader = dict(

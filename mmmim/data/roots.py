@@ -1,0 +1,35 @@
+"""Are the data there? Asked before anything is built."""
+
+from pathlib import Path
+
+from mmengine import Config
+
+# The variable that a data set's config reads; see configs/_base_.
+VARIABLES = {
+    "CocoDataset": "COCO",
+    "ADE20KDataset": "ADE20K",
+    "UnlabelledImages": "IMAGENET",
+}
+LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
+
+
+def check_data_roots(cfg: Config) -> None:
+    """Raise one error that names every missing data root of the config.
+
+    Raises:
+        FileNotFoundError: a data root does not exist.
+    """
+    missing = {}
+    for loader in LOADERS:
+        dataset = (cfg.get(loader) or {}).get("dataset", {})
+        while "dataset" in dataset:  # RepeatDataset and the like
+            dataset = dataset["dataset"]
+        root = dataset.get("data_root")
+        if root and not Path(root).expanduser().is_dir():
+            missing[root] = dataset["type"].rpartition(".")[2]
+    if missing:
+        lines = []
+        for root, kind in missing.items():
+            variable = VARIABLES.get(kind, "the variable named in the config")
+            lines.append(f"  '{root}' ({kind}): link it there, or set {variable}=/path/to/it")
+        raise FileNotFoundError("data root not found:\n" + "\n".join(lines))

@@ -1,0 +1,131 @@
+"""A folder of images, without labels or annotation file."""
+
+import hashlib
+import multiprocessing
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from mmmim.registry import DATASETS, TRANSFORMS
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+
+
+@DATASETS.register_module()
+class UnlabelledImages(Dataset):
+    """Every image below a folder, at any depth.
+
+    A file that cannot be read is named in a warning, counted, and replaced by the next one that
+    can; `broken_files()` lists them. Item i of epoch e is augmented by a generator seeded with
+    (seed, e, i), so that an item does not depend on the worker, the process or the history: see
+    `EpochSampler`.
+
+    Args:
+        data_root: the folder. Relative names start at the working directory.
+        data_prefix: a folder inside it, such as "train/".
+        pipeline: configs of transforms, PIL image to uint8 tensor (3, H, W).
+        seed: of the augmentation.
+        extensions: what counts as an image, lower case.
+
+    Raises:
+        FileNotFoundError: the folder is not there, or holds no image.
+    """
+
+    def __init__(
+        self,
+        data_root: str,
+        data_prefix: str = "",
+        pipeline: Sequence[dict] = (),
+        seed: int = 0,
+        extensions: Sequence[str] = EXTENSIONS,
+    ) -> None:
+        self.folder = Path(data_root).expanduser() / data_prefix
+        self.files = list_images(self.folder, tuple(extensions))
+        self.transform = v2.Compose([TRANSFORMS.build(step) for step in pipeline])
+        self.seed = seed
+        # One flag per file in shared memory: workers set it, the main process reads it.
+        self._broken = multiprocessing.RawArray("b", len(self.files))
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, draw: int) -> dict:
+        """`draw` is epoch * len + index. -> dict(inputs=uint8 tensor (3, H, W)).
+
+        Raises:
+            RuntimeError: no file of the folder can be read.
+        """
+        index = draw % len(self)
+        for step in range(len(self)):
+            position = (index + step) % len(self)
+            if self._broken[position]:
+                continue
+            try:
+                image = read_rgb(self.files[position])
+            except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+                self._broken[position] = 1
+                warnings.warn(f"skipped {self.files[position]}: {error}", stacklevel=2)
+                continue
+            with torch.random.fork_rng(devices=()):
+                torch.manual_seed(item_seed(self.seed, draw))
+                return dict(inputs=self.transform(image))
+        raise RuntimeError(
+            f"none of the {len(self)} images in {self.folder} can be read; "
+            "the warnings above name the first reason for each"
+        )
+
+    def broken_files(self) -> list[Path]:
+        """Files that were found unreadable so far, by any worker of this process."""
+        return [f for f, broken in zip(self.files, self._broken, strict=True) if broken]
+
+
+def list_images(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[Path]:
+    """Image files below `folder`, sorted; hidden files and folders are left out."""
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"the image folder '{folder}' does not exist. Set the data root of the config to your "
+            "folder, for example --cfg-options train_dataloader.dataset.data_root=/path/to/images, "
+            "or IMAGENET=/path/to/imagenet for configs on ImageNet"
+        )
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in extensions
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not files:
+        raise FileNotFoundError(
+            f"no image found below '{folder}': expected files ending in {', '.join(extensions)}"
+        )
+    return files
+
+
+def read_rgb(path: Path) -> Image.Image:
+    """Decode an image file of any mode to 8-bit RGB, upright.
+
+    16-bit files keep their high byte, so that intensities stay comparable between files.
+
+    Raises:
+        OSError: the file is truncated or no image.
+        ValueError: floating-point pixels, whose range a file does not tell.
+    """
+    with Image.open(path) as image:
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):
+            image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
+        elif image.mode == "F":
+            raise ValueError("floating-point pixels; convert the file to 8 or 16 bits")
+        return image.convert("RGB")
+
+
+def item_seed(seed: int, draw: int) -> int:
+    """A 63-bit seed that differs for every (seed, draw) and is the same on every machine."""
+    digest = hashlib.blake2b(f"{seed}/{draw}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1

@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmmim.data import EpochSampler, UnlabelledImages
+from mmmim.data.unlabelled import read_rgb
+from mmmim.registry import TRANSFORMS
+
+PIPELINES = {
+    "mae": dict(
+        type="torchvision/RandomResizedCrop", size=32, scale=(0.2, 1.0), interpolation="bicubic"
+    ),
+    "pixmim": dict(type="SimpleResizedCrop", size=32),
+}
+TO_TENSOR = dict(type="torchvision/PILToTensor")
+
+
+def gradient_image(size=(40, 30)) -> Image.Image:
+    x = np.linspace(0, 255, size[0], dtype=np.uint8)
+    return Image.fromarray(np.broadcast_to(x, (size[1], size[0])).copy())
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six images in nested folders, one of them cut in the middle."""
+    for i in range(6):
+        path = tmp_path / "a" / str(i % 2) / f"{i}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        gradient_image().convert("RGB").rotate(i).save(path)
+    cut = tmp_path / "a" / "0" / "2.jpg"
+    cut.write_bytes(cut.read_bytes()[:300])
+    (tmp_path / ".hidden.jpg").write_bytes(b"not an image")
+    (tmp_path / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+def dataset(folder, crop="mae", **kwargs):
+    return UnlabelledImages(str(folder), pipeline=[PIPELINES[crop], TO_TENSOR], **kwargs)
+
+
+def test_folders_of_any_depth_without_annotation_file(folder):
+    data = dataset(folder)
+    assert len(data) == 6
+    item = data[0]["inputs"]
+    assert item.shape == (3, 32, 32)
+    assert item.dtype == torch.uint8
+
+
+def test_a_truncated_image_is_named_skipped_and_counted(folder):
+    data = dataset(folder)
+    with pytest.warns(UserWarning, match=r"2\.jpg"):
+        items = [data[i]["inputs"] for i in range(6)]
+    assert len(items) == 6
+    assert [f.name for f in data.broken_files()] == ["2.jpg"]
+
+
+def test_workers_tell_the_main_process_what_is_broken(folder):
+    data = dataset(folder)
+    list(torch.utils.data.DataLoader(data, batch_size=2, num_workers=1))
+    assert [f.name for f in data.broken_files()] == ["2.jpg"]
+
+
+@pytest.mark.filterwarnings("ignore:skipped")
+def test_a_folder_of_broken_images_ends_with_an_error(tmp_path):
+    for i in range(3):
+        (tmp_path / f"{i}.jpg").write_bytes(b"rubbish")
+    with pytest.raises(RuntimeError, match="none of the 3 images"):
+        dataset(tmp_path)[0]
+
+
+def test_a_missing_and_an_empty_folder_name_the_cure(tmp_path):
+    with pytest.raises(FileNotFoundError, match="does not exist.*IMAGENET="):
+        dataset(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"no image found.*\.jpg"):
+        dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [
+        ("RGB", "jpg"),
+        ("L", "jpg"),
+        ("CMYK", "jpg"),
+        ("RGBA", "png"),
+        ("P", "png"),
+        ("LA", "png"),
+        ("I;16", "png"),
+        ("I;16", "tif"),
+        ("L", "tif"),
+        ("RGB", "webp"),
+        ("RGBA", "webp"),
+        ("1", "png"),
+    ],
+)
+def test_every_mode_becomes_rgb_with_its_gradient_intact(tmp_path, mode, suffix):
+    path = tmp_path / f"image.{suffix}"
+    grey = gradient_image()
+    if mode == "I;16":
+        image = Image.fromarray(np.asarray(grey).astype(np.uint16) * 257)
+    else:
+        image = grey.convert("RGB").convert(mode)
+    image.save(path)
+    rgb = read_rgb(path)
+    assert rgb.mode == "RGB"
+    assert rgb.size == (40, 30)
+    pixels = np.asarray(rgb).astype(int)
+    assert pixels[:, -4:].mean() - pixels[:, :4].mean() > 150
+
+
+def test_floating_point_pixels_are_refused(tmp_path):
+    path = tmp_path / "image.tif"
+    Image.fromarray(np.random.rand(8, 8).astype(np.float32)).save(path)
+    with pytest.raises(ValueError, match="convert the file to 8 or 16 bits"):
+        read_rgb(path)
+
+
+def test_a_photo_taken_sideways_is_turned_upright(tmp_path):
+    path = tmp_path / "image.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotate by 90 degrees to display
+    gradient_image().convert("RGB").save(path, exif=exif)
+    assert read_rgb(path).size == (30, 40)
+
+
+@pytest.mark.parametrize("crop", PIPELINES)
+@pytest.mark.parametrize("size", [(5, 3), (1, 1), (400, 6)])
+def test_an_image_smaller_than_the_crop_is_enlarged(tmp_path, crop, size):
+    Image.new("RGB", size, (200, 100, 50)).save(tmp_path / "image.png")
+    item = dataset(tmp_path, crop)[0]["inputs"]
+    assert item.shape == (3, 32, 32)
+    assert item.float().mean((1, 2)).tolist() == pytest.approx([200, 100, 50], abs=1)
+
+
+def test_pixmim_crop_moves_the_short_side_by_the_padding_alone(tmp_path):
+    crop = TRANSFORMS.build(dict(type="SimpleResizedCrop", size=32))
+    image = gradient_image((64, 32))
+    columns = set()
+    for seed in range(200):
+        torch.manual_seed(seed)
+        columns.add(int(np.asarray(crop(image))[5, 0]))
+    assert len(columns) > 25  # the long side is cropped anywhere
+    assert np.asarray(crop(image)).shape == (32, 32)
+
+
+@pytest.mark.filterwarnings("ignore:skipped")
+def test_an_item_depends_on_seed_and_draw_alone(folder):
+    first, again, other = dataset(folder), dataset(folder), dataset(folder, seed=1)
+    torch.manual_seed(0)
+    item = first[7]["inputs"]
+    state = torch.get_rng_state()
+    torch.manual_seed(99)
+    assert torch.equal(again[7]["inputs"], item)
+    assert not torch.equal(other[7]["inputs"], item)
+    assert not torch.equal(first[1]["inputs"], item)  # the same file in another epoch
+    torch.manual_seed(0)
+    assert torch.equal(torch.get_rng_state(), state)  # training's own generator did not move
+
+
+def test_sampler_deals_one_order_to_all_processes(monkeypatch):
+    data = list(range(10))
+    whole = EpochSampler(data, seed=5)
+    whole.set_epoch(3)
+    order = list(whole)
+    assert sorted(order) == list(range(30, 40))
+    parts = []
+    for rank in range(3):
+        monkeypatch.setattr("mmmim.data.sampler.get_dist_info", lambda rank=rank: (rank, 3))
+        part = EpochSampler(data, seed=5)
+        part.set_epoch(3)
+        parts.append(list(part))
+    assert [len(p) for p in parts] == [3, 3, 3]
+    dealt = [i for step in zip(*parts, strict=True) for i in step]
+    assert dealt == order[:9]
+
+
+def test_sampler_shuffles_anew_each_epoch():
+    sampler = EpochSampler(list(range(50)), seed=0)
+    first = [i % 50 for i in sampler]
+    sampler.set_epoch(1)
+    assert [i % 50 for i in sampler] != first
