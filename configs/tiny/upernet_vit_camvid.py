@@ -10,19 +10,8 @@ _base_ = ["../_base_/transfer_runtime.py", "../_base_/upernet_tiny.py"]
 default_scope = "mmseg"
 
 data_root = "{{$CAMVID:data/camvid}}/"
-classes = [
-    "sky",
-    "building",
-    "pole",
-    "road",
-    "pavement",
-    "tree",
-    "sign",
-    "fence",
-    "car",
-    "pedestrian",
-    "bicyclist",
-]
+classes = ["sky", "building", "pole", "road", "pavement", "tree", "sign", "fence"]
+classes += ["car", "pedestrian", "bicyclist"]
 metainfo = dict(classes=classes, palette=[[23 * i, 255 - 23 * i, 128] for i in range(11)])
 
 iterations = 400

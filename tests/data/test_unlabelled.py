@@ -70,7 +70,7 @@ def test_a_folder_of_broken_images_ends_with_an_error(tmp_path):
 
 
 def test_a_missing_and_an_empty_folder_name_the_cure(tmp_path):
-    with pytest.raises(FileNotFoundError, match="does not exist.*IMAGENET="):
+    with pytest.raises(FileNotFoundError, match=r"does not exist.*IMAGENET="):
         dataset(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"no image found.*\.jpg"):
         dataset(tmp_path)
