@@ -7,7 +7,8 @@ Pretrains with CONFIG on the embedded scenes, or takes the weights of PATH, then
 and segmentation from them and from scratch, with the same budget, on the few labelled scenes. With
 --at, the checkpoints of these epochs are compared too: the curve of gain against pretraining time.
 Interrupted, it goes on where it stood; what is finished is not run again, and scratch is shared by
-all methods with the same transfer configs. Writes OUT/NAME.md and OUT/NAME.png.
+all methods with the same transfer configs. The curve's earlier epochs take the first seed alone.
+Writes OUT/NAME.md and OUT/NAME.png.
 """
 
 import argparse
@@ -29,11 +30,19 @@ TASKS = {"detection": ("box AP", "mask AP"), "segmentation": ("mIoU",)}
 
 @dataclass(frozen=True)
 class Start:
-    """Where a backbone starts from: `checkpoint` None is scratch, `epoch` for the curve."""
+    """Where a backbone starts from.
+
+    Attributes:
+        name: of its row.
+        checkpoint: None is scratch.
+        epoch: of pretraining, for the curve.
+        seeds: that fine-tune from it.
+    """
 
     name: str
     checkpoint: Path | None
-    epoch: int = 0
+    epoch: int
+    seeds: tuple[int, ...]
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,24 +63,26 @@ def main() -> None:
     args = parse_args()
     make_scenes(args.data, ScenesSpec())
     environment = dict(SCENES=str(args.data))
-    starts = [Start("scratch", None), *_pretrained_starts(args, environment)]
+    scratch = Start("scratch", None, 0, tuple(args.seeds))
+    starts = [scratch, *_pretrained_starts(args, environment)]
     trainings = [
         _fine_tuning(args, start, task, seed)
         for seed in args.seeds
         for task in TASKS
         for start in starts
+        if seed in start.seeds
     ]
     results = dict(zip(trainings, run_all(trainings, environment), strict=True))
 
     table = {
         start: {
-            metric: [results[_fine_tuning(args, start, task, s)].metrics[metric] for s in args.seeds]
+            metric: [results[_fine_tuning(args, start, task, s)].metrics[metric] for s in start.seeds]
             for task, metrics in TASKS.items()
             for metric in metrics
         }
         for start in starts
     }
-    text = markdown(table, args.seeds)
+    text = markdown(table)
     (args.out / f"{args.name}.md").write_text(text)
     draw_curve(table, args.out / f"{args.name}.png")
     print(text)
@@ -80,7 +91,7 @@ def main() -> None:
 
 def _pretrained_starts(args: argparse.Namespace, environment: dict[str, str]) -> list[Start]:
     if args.checkpoint:
-        return [Start(args.name, args.checkpoint, 1)]
+        return [Start(args.name, args.checkpoint, 1, tuple(args.seeds))]
     training = Training(f"pretrain {args.name}", args.pretrain, args.out / args.name / "pretrain")
     keep = ("default_hooks.checkpoint.interval=10", "default_hooks.checkpoint.max_keep_ckpts=-1")
     run_all([Training(training.name, training.config, training.work_dir, keep)], environment)
@@ -90,7 +101,12 @@ def _pretrained_starts(args: argparse.Namespace, environment: dict[str, str]) ->
     if missing := [str(f) for f in files if not f.is_file()]:
         raise FileNotFoundError(f"--at takes multiples of 10 up to the last epoch; no {missing}")
     return [
-        Start(f"{args.name}, {epoch} epochs", file, epoch)
+        Start(
+            f"{args.name}, {epoch} epochs",
+            file,
+            epoch,
+            tuple(args.seeds) if epoch == epochs[-1] else tuple(args.seeds[:1]),
+        )
         for epoch, file in zip(epochs, files, strict=True)
     ]
 
@@ -108,25 +124,27 @@ def _fine_tuning(args: argparse.Namespace, start: Start, task: str, seed: int) -
     )
 
 
-def markdown(table: dict[Start, dict[str, list[float]]], seeds: list[int]) -> str:
-    """Mean and range over the seeds per start and metric, and the gain over scratch."""
+def markdown(table: dict[Start, dict[str, list[float]]]) -> str:
+    """Mean and range over the seeds per start and metric, and the gain over scratch's same seeds."""
     metrics = list(next(iter(table.values())))
     lines = [
-        f"| from | {' | '.join(metrics)} |",
-        f"|---|{'---|' * len(metrics)}",
+        f"| from | seeds | {' | '.join(metrics)} |",
+        f"|---|---|{'---|' * len(metrics)}",
     ]
     scratch = next(values for start, values in table.items() if start.checkpoint is None)
     for start, values in table.items():
         cells = []
         for metric in metrics:
-            mean, gain = statistics.mean(values[metric]), ""
+            mean = statistics.mean(values[metric])
+            cell = f"{mean:.1f}"
+            if len(values[metric]) > 1:
+                cell += f" ({min(values[metric]):.1f} to {max(values[metric]):.1f})"
             if start.checkpoint:
-                gain = f", {mean - statistics.mean(scratch[metric]):+.1f}"
-            low, high = min(values[metric]), max(values[metric])
-            cells.append(f"{mean:.1f} ({low:.1f} to {high:.1f}{gain})")
-        lines.append(f"| {start.name} | {' | '.join(cells)} |")
-    note = f"Mean (lowest to highest, gain over scratch) of {len(seeds)} seeds, in percent."
-    return "\n".join([*lines, "", note, ""])
+                same_seeds = scratch[metric][: len(start.seeds)]
+                cell += f", gain {mean - statistics.mean(same_seeds):+.1f}"
+            cells.append(cell)
+        lines.append(f"| {start.name} | {len(start.seeds)} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", "Percent: mean (lowest to highest) over the seeds.", ""])
 
 
 def draw_curve(table: dict[Start, dict[str, list[float]]], path: Path) -> None:
