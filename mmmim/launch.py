@@ -2,14 +2,17 @@
 
 import argparse
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from mmengine import Config, DictAction
 from mmengine.logging import print_log
+from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
+from mmmim.checkpoints import read_checkpoint, to_mmmim
 from mmmim.data.roots import check_data_roots
 
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
@@ -43,9 +46,15 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
     cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get("work_dir") or f"work_dirs/{Path(args.config).stem}"
+    cfg.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(args.config)
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     return cfg
+
+
+def default_work_dir(config: str) -> str:
+    """work_dirs/<folder>/<config>: the same recipe name occurs for several methods."""
+    path = Path(config)
+    return f"work_dirs/{path.resolve().parent.name}/{path.stem}"
 
 
 def build_runner(cfg: Config) -> Runner:
@@ -72,6 +81,29 @@ def fit_to_cpu(cfg: Config) -> None:
     )
     if _replace_sync_bn(cfg.model):
         print_log("no GPU: SyncBN becomes BN, with statistics per process", logger="current")
+
+
+def check_batch_norm(cfg: Config) -> None:
+    """Refuse to train batch statistics on one image: UperNet pools to one pixel, and torch stops there.
+
+    Raises:
+        ValueError: one image a process, and BN, or SyncBN in a single process.
+    """
+    norms = set(_types(cfg.model)) & ({"BN", "SyncBN"} if cfg.launcher == "none" else {"BN"})
+    if norms and (cfg.get("train_dataloader") or {}).get("batch_size") == 1:
+        raise ValueError(
+            f"{', '.join(sorted(norms))} needs more than one image to train on, got batch_size=1. Set "
+            "train_dataloader.batch_size=2 or more, or train in several processes with SyncBN"
+        )
+
+
+def _types(node) -> Iterator[str]:
+    """Every `type` at or below `node`."""
+    if isinstance(node, dict):
+        yield from [node["type"]] if isinstance(node.get("type"), str) else []
+        node = list(node.values())
+    for child in node if isinstance(node, (list, tuple)) else ():
+        yield from _types(child)
 
 
 def _rendezvous(launcher: str) -> dict:
@@ -115,6 +147,28 @@ def set_resume(cfg: Config, resume: str | None) -> None:
         raise FileNotFoundError(f"--resume: no checkpoint '{resume}'")
     cfg.resume = True
     cfg.load_from = None if resume == "auto" else resume
+
+
+def start_method(runner: Runner) -> None:
+    """`load_from` of a pretraining run: all of a method's weights, decoder included, any known format.
+
+    Raises:
+        ValueError: the checkpoint lacks something that the method has, or has another size.
+    """
+    path = runner.cfg.get("load_from")
+    if not path or runner.cfg.get("resume") or runner.cfg.get("default_scope") != "mmmim":
+        return
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    state, _ = to_mmmim(read_checkpoint(path))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(
+            f"load_from='{path}' does not hold all of this method: {error}. For an encoder alone "
+            "use --pretrained"
+        ) from error
+    runner._has_loaded = True  # mmengine would load it again, and forgive what is missing
+    runner.logger.info(f"load_from {path}: all {len(state)} weights loaded")
 
 
 def set_pretrained(cfg: Config, checkpoint: str) -> None:
@@ -168,5 +222,15 @@ def describe_batch(cfg: Config, world_size: int) -> str:
     return (
         f"{line}, meant for a batch of {meant}. Accumulate (--cfg-options "
         f"optim_wrapper.accumulative_counts={max(round(meant / (images * world_size)), 1)}) or "
-        "scale the rate (--auto-scale-lr)"
+        "scale the rate (--auto-scale-lr)" + _note_on_iterations(cfg, meant / total)
+    )
+
+
+def _note_on_iterations(cfg: Config, factor: float) -> str:
+    """Iterations are counted in steps, not in images."""
+    if "max_iters" not in cfg.train_cfg:
+        return ""
+    return (
+        f". Either way train_cfg.max_iters={cfg.train_cfg.max_iters} steps see {1 / factor:g} of the "
+        f"recipe's images: multiply max_iters and the iterations of param_scheduler by {factor:g}"
     )

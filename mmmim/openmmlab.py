@@ -97,9 +97,9 @@ def roi_align_forward(
 ):  # fmt: skip
     """mmcv's `roi_align_forward`: writes (R, C, h, w) into `output`. Average pooling only."""
     _require_average(pool_mode)
-    output.copy_(
+    output.copy_(  # in float32: torchvision has no bfloat16 kernel
         torch.ops.torchvision.roi_align(
-            input, rois.to(input.dtype), spatial_scale,
+            input.float(), rois.float(), spatial_scale,
             aligned_height, aligned_width, sampling_ratio, aligned,
         )
     )  # fmt: skip
@@ -113,7 +113,7 @@ def roi_align_backward(
     _require_average(pool_mode)
     grad_input.add_(
         torch.ops.torchvision._roi_align_backward(
-            grad_output.contiguous(), rois.to(grad_output.dtype), spatial_scale,
+            grad_output.float().contiguous(), rois.float(), spatial_scale,
             aligned_height, aligned_width, *grad_input.shape, sampling_ratio, aligned,
         )
     )  # fmt: skip

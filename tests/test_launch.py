@@ -11,6 +11,7 @@ from mmmim.data.roots import check_data_roots
 def config(**kwargs):
     base = dict(
         work_dir="unused",
+        train_cfg=dict(max_epochs=1),
         model=dict(type="MAE", backbone=dict(type="ViT")),
         train_dataloader=dict(batch_size=8, dataset=dict(type="UnlabelledImages", data_root=".")),
         optim_wrapper=dict(type="OptimWrapper", optimizer=dict(type="AdamW", lr=0.001)),
@@ -63,6 +64,18 @@ def test_the_arithmetic_of_the_batch_is_told():
     assert "accumulative_counts=4" in line
 
 
+def test_fewer_images_a_step_mean_more_iterations():
+    cfg = config(auto_scale_lr=dict(base_batch_size=64), train_cfg=dict(max_iters=1000))
+    assert "multiply max_iters and the iterations of param_scheduler by 4" in launch.describe_batch(
+        cfg, 2
+    )
+
+
+def test_recipes_of_one_name_do_not_share_a_work_dir():
+    dirs = {launch.default_work_dir(f"configs/{m}/vit-b_800e.py") for m in ("mae", "pixmim")}
+    assert dirs == {"work_dirs/mae/vit-b_800e", "work_dirs/pixmim/vit-b_800e"}
+
+
 def test_scaling_the_rate_counts_accumulated_images():
     cfg = config(auto_scale_lr=dict(base_batch_size=64))
     cfg.optim_wrapper.accumulative_counts = 2
@@ -91,3 +104,14 @@ def test_sync_bn_is_replaced_wherever_it_stands():
     assert launch._replace_sync_bn(model)
     assert model["head"][0]["norm_cfg"] == dict(type="BN", requires_grad=True)
     assert not launch._replace_sync_bn(model)
+
+
+@pytest.mark.parametrize("norm", ["BN", "SyncBN"])
+def test_batch_norm_on_a_batch_of_one_is_refused_before_it_fails(norm):
+    model = dict(type="EncoderDecoder", neck=[dict(norm_cfg=dict(type=norm))])
+    cfg = config(model=model, launcher="none", train_dataloader=dict(batch_size=1))
+    with pytest.raises(ValueError, match=f"{norm} needs more than one image.*batch_size=2"):
+        launch.check_batch_norm(cfg)
+    cfg.train_dataloader.batch_size = 2
+    launch.check_batch_norm(cfg)
+    launch.check_batch_norm(config(launcher="none", train_dataloader=dict(batch_size=1)))  # MAE

@@ -99,8 +99,15 @@ def _run(training: Training, environment: dict, progress: Progress, task) -> Res
     result_file = training.work_dir / "result.json"
     progress.start_task(task)
     if result_file.is_file():
+        result = _load(result_file)
+        if result.command != training.command()[1:]:
+            raise TrainingFailed(
+                f"'{training.work_dir}' holds the result of another command:\n"
+                f"  {' '.join(result.command)}\nwanted:\n  {' '.join(training.command()[1:])}\n"
+                "Choose another name or folder, or delete it"
+            )
         progress.update(task, completed=1, note="done before")
-        return _load(result_file)
+        return result
     training.work_dir.mkdir(parents=True, exist_ok=True)
     command = training.command()
     if (training.work_dir / "last_checkpoint").is_file():

@@ -27,12 +27,14 @@ def main() -> None:
             f"'{args.config}' has nothing to evaluate: a pretraining config is judged by transfer "
             "(configs/detection, configs/segmentation) and looked at with tools/visualize.py"
         )
-    cfg.load_from = args.checkpoint
     cfg.model.backbone.pop("init_cfg", None)  # the checkpoint holds the backbone
     if args.out:
         dump = dict(type="DumpResults", out_file_path=args.out)
         cfg.test_evaluator = [cfg.test_evaluator, dump]
-    launch.build_runner(cfg).test()
+    runner = launch.build_runner(cfg)
+    # Strictly: mmengine alone would evaluate random weights for whatever the file lacks.
+    runner.load_checkpoint(args.checkpoint, strict=True)
+    runner.test()
 
 
 if __name__ == "__main__":

@@ -37,7 +37,9 @@ def main() -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.auto_scale_lr:
         launch.set_auto_scale_lr(cfg)
+    launch.check_batch_norm(cfg)
     runner = launch.build_runner(cfg)
+    launch.start_method(runner)
     runner.logger.info(launch.describe_batch(cfg, runner.world_size))
     runner.train()
 

@@ -46,9 +46,6 @@ val_dataloader = dict(
         pipeline=[
             dict(type="mmmim.LoadLabelledImage"),
             dict(type="Resize", scale=(1024, 1024), keep_ratio=True),
-            # Padded to the square that relative positions are made for, with the mean colour (BGR),
-            # which is zero once normalised.
-            dict(type="Pad", size=(1024, 1024), pad_val=dict(img=(104, 116, 124))),
             dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
             dict(
                 type="PackDetInputs",

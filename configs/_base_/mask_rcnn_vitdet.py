@@ -12,8 +12,7 @@ model = dict(
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
         pad_mask=True,
-        pad_size_divisor=32,
-        batch_augments=[dict(type="BatchFixedSizePad", size=(1024, 1024), pad_mask=True)],
+        pad_size_divisor=1024,  # a square, always: what relative positions are made for
     ),
     backbone=dict(
         type="mmmim.ViT",

@@ -19,6 +19,6 @@ env_cfg = dict(
 )
 log_level = "INFO"
 vis_backends = [dict(type="LocalVisBackend")]
-randomness = dict(seed=0)
+randomness = dict(seed=0, diff_rank_seed=True)  # drop path differs between processes
 load_from = None
 resume = False

@@ -2,13 +2,15 @@
 
 import hashlib
 import multiprocessing
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
+from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
@@ -46,14 +48,17 @@ class UnlabelledImages(Dataset):
         extensions: Sequence[str] = EXTENSIONS,
     ) -> None:
         self.folder = Path(data_root).expanduser() / data_prefix
-        self.files = list_images(self.folder, tuple(extensions))
+        # One array instead of a million objects, whose reference counts would make every forked
+        # worker copy the list.
+        files = list_images(self.folder, tuple(extensions))
+        self._names = np.array([os.fsencode(file.relative_to(self.folder)) for file in files])
         self.transform = v2.Compose([TRANSFORMS.build(step) for step in pipeline])
         self.seed = seed
         # One flag per file in shared memory: workers set it, the main process reads it.
-        self._broken = multiprocessing.RawArray("b", len(self.files))
+        self._broken = multiprocessing.RawArray("b", len(self._names))
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self._names)
 
     def __getitem__(self, draw: int) -> dict:
         """`draw` is epoch * len + index. -> dict(inputs=uint8 tensor (3, H, W)).
@@ -67,22 +72,32 @@ class UnlabelledImages(Dataset):
             if self._broken[position]:
                 continue
             try:
-                image = read_rgb(self.files[position])
-            except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
+                image = read_rgb(self.file(position))
+            except Exception as error:  # a damaged file provokes any
                 self._broken[position] = 1
-                warnings.warn(f"skipped {self.files[position]}: {error}", stacklevel=2)
+                warnings.warn(f"skipped {self.file(position)}: {error}", stacklevel=2)
                 continue
-            with torch.random.fork_rng(devices=()):
-                torch.manual_seed(item_seed(self.seed, draw))
-                return dict(inputs=self.transform(image))
+            return dict(inputs=self._augment(image, item_seed(self.seed, draw)))
         raise RuntimeError(
             f"none of the {len(self)} images in {self.folder} can be read; "
             "the warnings above name the first reason for each"
         )
 
+    def _augment(self, image: Image.Image, seed: int) -> Tensor:
+        state = torch.get_rng_state()  # the CPU's alone: in the main process a GPU's must not move
+        torch.default_generator.manual_seed(seed)
+        try:
+            return self.transform(image)
+        finally:
+            torch.set_rng_state(state)
+
     def broken_files(self) -> list[Path]:
         """Files that were found unreadable so far, by any worker of this process."""
-        return [f for f, broken in zip(self.files, self._broken, strict=True) if broken]
+        return [self.file(i) for i, broken in enumerate(self._broken) if broken]
+
+    def file(self, index: int) -> Path:
+        """The image file at `index`."""
+        return self.folder / os.fsdecode(self._names[index])
 
 
 def list_images(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[Path]:

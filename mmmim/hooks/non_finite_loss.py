@@ -9,7 +9,9 @@ from mmmim.registry import HOOKS
 
 @HOOKS.register_module()
 class NonFiniteLossHook(Hook):
-    """Raises when the loss was NaN or infinite `patience` checks in a row.
+    """Raises when the loss was NaN or infinite `patience` checks in a row, or a weight is.
+
+    A checkpoint with such a weight is not written, so the last one in the work dir is good.
 
     Args:
         interval: iterations between checks; a check waits for the GPU.
@@ -24,13 +26,20 @@ class NonFiniteLossHook(Hook):
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if not self.every_n_train_iters(runner, self.interval):
             return
-        loss = float(outputs["loss"])
+        loss = outputs["loss"].item()
         self._failures = 0 if math.isfinite(loss) else self._failures + 1
         if self._failures >= self.patience:
-            raise FloatingPointError(
-                f"the loss is {loss} at iteration {runner.iter + 1}, for {self.patience} checks in "
-                f"a row. The last good checkpoint is kept in {runner.work_dir}. Resume from it with "
-                "one of: a lower learning rate (--cfg-options optim_wrapper.optimizer.lr=...), "
-                "gradient clipping (optim_wrapper.clip_grad.max_norm=1.0), bfloat16 instead of "
-                "float16 (optim_wrapper.dtype=bfloat16)"
-            )
+            self._stop(runner, f"the loss is {loss} for {self.patience} checks in a row")
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        for name, value in checkpoint["state_dict"].items():
+            if value.is_floating_point() and not value.isfinite().all():
+                self._stop(runner, f"the weight {name} is not finite")
+
+    def _stop(self, runner, reason: str) -> None:
+        raise FloatingPointError(
+            f"{reason}, at iteration {runner.iter + 1}. The last good checkpoint is kept in "
+            f"{runner.work_dir}. Resume from it with one of: a lower learning rate (--cfg-options "
+            "optim_wrapper.optimizer.lr=...), clipping (optim_wrapper.clip_grad.max_norm=1.0), "
+            "bfloat16 instead of float16 (optim_wrapper.dtype=bfloat16)"
+        )

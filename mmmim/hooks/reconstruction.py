@@ -33,7 +33,8 @@ class ReconstructionHook(Hook):
         batch = [dataset[i]["inputs"] for i in range(min(self.images, len(dataset)))]
         model.eval()
         # The picture's mask must not move the masks that training draws.
-        with torch.random.fork_rng():
+        devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+        with torch.random.fork_rng(devices):
             torch.manual_seed(0)
             picture = draw_reconstructions(model, torch.stack(batch))
         model.train()

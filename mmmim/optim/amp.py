@@ -22,7 +22,8 @@ def AmpOptimWrapper(dtype: str | None = None, **kwargs) -> OptimWrapper:
     if not torch.cuda.is_available():
         print_log("no GPU: training in float32; mixed precision is for GPUs", logger="current")
         return OptimWrapper(**kwargs)
-    dtype = dtype or ("bfloat16" if torch.cuda.is_bf16_supported() else "float16")
+    native = torch.cuda.is_bf16_supported(including_emulation=False)
+    dtype = dtype or ("bfloat16" if native else "float16")
     if dtype == "bfloat16":
         loss_scale = dict(enabled=False)
     return GpuAmpOptimWrapper(dtype=dtype, loss_scale=loss_scale, **kwargs)

@@ -10,7 +10,16 @@ from torch import nn
 
 from mmmim.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
-NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+# torch's own norms, exactly: detectron2 exempts these from weight decay (solver/build.py:203), and
+# not its LayerNorm over channels, whose counterpart is torchvision's LayerNorm2d, a subclass.
+NORMS = {
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.SyncBatchNorm,
+}
 
 
 @dataclass(frozen=True)
@@ -80,7 +89,7 @@ class LayerDecayOptimWrapperConstructor:
         """What happens to every trainable parameter of `model`, in the model's order."""
         decay = self.rules.get("layer_decay", 1.0)
         last = model.backbone.num_layers + 1
-        norms = {n for n, module in model.named_modules() if isinstance(module, NORMS)}
+        norms = {n for n, module in model.named_modules() if type(module) in NORMS}
         plans = []
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:

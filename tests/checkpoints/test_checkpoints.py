@@ -100,6 +100,16 @@ def test_parity_notices_a_wrong_conversion(weights):
         check_parity("mae", official(weights), wrong)
 
 
+def test_parity_knows_layer_scale_and_leaves_relative_positions_alone(weights):
+    scaled = {k: v for k, v in weights.items() if k.startswith("backbone.")}
+    for i in range(2):
+        for ls in ("ls1", "ls2"):
+            scaled[f"backbone.blocks.{i}.{ls}.gamma"] = torch.full((64,), 0.5)
+    assert "timm" in check_parity("mmmim", scaled, scaled)
+    ours, _ = to_mmmim(vitdet(weights) | {"backbone.net.cls_token": torch.zeros(1, 1, 64)})
+    assert "not run" in check_parity("mmmim", ours, ours)
+
+
 def test_an_unknown_format_lists_the_known():
     with pytest.raises(ValueError, match=r"official MAE or timm.*begins with \['conv1.weight'\]"):
         recognise({"conv1.weight": torch.zeros(1)})

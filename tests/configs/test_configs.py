@@ -110,7 +110,7 @@ def shrink(cfg: Config) -> dict:
             model.radius = None
     if "roi_head" in model:
         model.neck.in_channels = 16
-        model.data_preprocessor.pop("batch_augments", None)
+        model.data_preprocessor.pad_size_divisor = SIZE
         model.train_cfg.rpn_proposal.max_per_img = 16
         model.train_cfg.rcnn.sampler.num = 16
     if "decode_head" in model:

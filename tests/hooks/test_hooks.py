@@ -58,6 +58,15 @@ def test_a_loss_that_is_no_number_stops_the_run_with_a_cure(folder):
         run.train()
 
 
+def test_weights_that_are_no_numbers_are_not_saved(folder):
+    run = runner(folder, [dict(type="NonFiniteLossHook", interval=1000)], epochs=1)
+    with torch.no_grad():
+        run.model.decoder.pred.weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match=r"the weight \S+ is not finite"):
+        run.train()
+    assert not list((folder / "work").glob("*.pth"))
+
+
 def test_one_bad_step_is_forgiven(folder):
     hook = dict(type="NonFiniteLossHook", interval=1, patience=2)
     run = runner(folder, [hook], epochs=1)

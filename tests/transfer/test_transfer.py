@@ -1,0 +1,40 @@
+import pytest
+import torch
+from PIL import Image
+
+from mmmim.registry import MODELS, TRANSFORMS
+
+
+def test_levels_stand_at_their_strides():
+    neck = MODELS.build(dict(type="SimpleFeaturePyramid", in_channels=16, out_channels=8))
+    levels = neck((torch.randn(1, 16, 8, 12),))
+    assert [tuple(level.shape[2:]) for level in levels] == [(32, 48), (16, 24), (8, 12), (4, 6), (2, 3)]
+    assert {level.shape[1] for level in levels} == {8}
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [(dict(scales=(3,)), "among 4, 2, 1 and 0.5, got 3"), (dict(num_outs=2), "at least 4, got 2")],
+)
+def test_an_impossible_pyramid_is_refused(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        MODELS.build(dict(type="SimpleFeaturePyramid", in_channels=16, **kwargs))
+
+
+def test_a_labelled_image_that_is_cut_is_an_error_with_its_name(tmp_path):
+    load = TRANSFORMS.build(dict(type="LoadLabelledImage"))
+    path = tmp_path / "labelled.jpg"
+    Image.effect_noise((64, 64), 50).convert("RGB").save(path)
+    assert load(dict(img_path=str(path)))["img"].shape == (64, 64, 3)
+    path.write_bytes(path.read_bytes()[:400])
+    with pytest.raises(OSError, match=r"labelled\.jpg.*not skipped"):
+        load(dict(img_path=str(path)))
+    with pytest.raises(OSError, match=r"missing\.jpg"):
+        load(dict(img_path=str(tmp_path / "missing.jpg")))
+
+
+def test_colours_are_loaded_as_mmcv_loads_them(tmp_path):
+    path = tmp_path / "red.png"
+    Image.new("RGB", (4, 4), (255, 0, 0)).save(path)
+    load = TRANSFORMS.build(dict(type="LoadLabelledImage"))
+    assert load(dict(img_path=str(path)))["img"][0, 0].tolist() == [0, 0, 255]  # BGR
