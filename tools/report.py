@@ -25,7 +25,7 @@ from mmmim.registry import MODELS
 # Of classes in both tasks; the first is the background's, which is left as it is.
 COLOURS = [(0, 0, 0), (230, 80, 60), (70, 130, 230), (240, 200, 60)]
 ENLARGE = 2
-SCORE = 0.3  # detections below are not drawn
+SCORE = 0.5  # detections below are not drawn
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
@@ -125,7 +125,9 @@ def draw(image: Tensor, sample, which: str) -> Tensor:
     masks = instances.masks
     if not isinstance(masks, Tensor):  # mmdet's BitmapMasks
         masks = torch.from_numpy(masks.masks)
-    image = draw_segmentation_masks(image, masks.bool(), alpha=0.5, colors=colours)
+    masks = masks.bool()  # the best first; torchvision blackens where masks overlap
+    covered = masks.cumsum(dim=0) > 1
+    image = draw_segmentation_masks(image, masks & ~covered, alpha=0.5, colors=colours)
     boxes = instances.bboxes
     boxes = getattr(boxes, "tensor", boxes)
     return draw_bounding_boxes(image, boxes, colors=colours)
