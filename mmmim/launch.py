@@ -1,7 +1,9 @@
 """From a config and a command line to a runner: shared by tools/train.py and tools/test.py."""
 
 import argparse
+import difflib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from mmengine.runner import Runner, find_latest_checkpoint
 
 from mmmim.checkpoints import read_checkpoint, to_mmmim
 from mmmim.data.roots import check_data_roots
+from mmmim.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
@@ -62,7 +65,18 @@ def build_runner(cfg: Config) -> Runner:
     check_data_roots(cfg)
     if not torch.cuda.is_available():
         fit_to_cpu(cfg)
-    return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    try:
+        return RUNNERS.build(cfg) if "runner_type" in cfg else Runner.from_cfg(cfg)
+    except KeyError as error:
+        raise KeyError(f"{error.args[0]} {_similar_types(str(error))}") from error
+
+
+def _similar_types(message: str) -> str:
+    """What an unknown type in a config may have meant."""
+    unknown = re.search(r"(\w+) is not in the", message)
+    ours = [name for kind in (MODELS, DATASETS, TRANSFORMS, HOOKS) for name in kind.module_dict]
+    near = difflib.get_close_matches(unknown[1], ours, cutoff=0.5) if unknown else []
+    return f"This project has {sorted(ours)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def fit_to_cpu(cfg: Config) -> None:

@@ -115,3 +115,12 @@ def test_batch_norm_on_a_batch_of_one_is_refused_before_it_fails(norm):
     cfg.train_dataloader.batch_size = 2
     launch.check_batch_norm(cfg)
     launch.check_batch_norm(config(launcher="none", train_dataloader=dict(batch_size=1)))  # MAE
+
+
+def test_an_unknown_type_is_answered_with_what_there_is(tmp_path):
+    cfg = config(model=dict(type="PixMiM"), work_dir=str(tmp_path), default_scope="mmmim")
+    for key in ("train_dataloader", "optim_wrapper", "train_cfg"):
+        cfg.pop(key)
+    cfg.launcher = "none"
+    with pytest.raises(KeyError, match=r"PixMiM is not in.*has .*'MAE'.*did you mean PixMIM\?"):
+        launch.build_runner(cfg)
