@@ -94,7 +94,7 @@ def main() -> None:
     write(report, rows, pretraining, pretrained, trainings, results, environment)
     console.print(f"Curves, reconstructions and predictions: {report}")
     console.print(f"Took {(time.time() - began) / 60:.1f} minutes.")
-    console.print(next_command())
+    console.print(next_command(), soft_wrap=True)
 
 
 def result_rows(results: dict[tuple[str, str], Result]) -> list[list[str]]:
@@ -174,9 +174,8 @@ def _read(path: Path):
 def next_command() -> str:
     """What to try next."""
     return (
-        "Next, your own images:\n  python tools/train.py configs/tiny/pixmim_vit_scenes.py "
-        "--work-dir work_dirs/mine --cfg-options train_dataloader.dataset.data_root=/path/to/images "
-        "train_dataloader.dataset.data_prefix="
+        "Next, your own images, in a folder of any depth:\n"
+        "  IMAGES=/path/to/images .venv/bin/python tools/train.py configs/tiny/pixmim_vit_photos.py"
     )
 
 
