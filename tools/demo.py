@@ -7,6 +7,7 @@ table again.
 """
 
 import argparse
+import os
 import shutil
 import time
 from pathlib import Path
@@ -15,6 +16,7 @@ from experiment import Result, Training, run_all
 from report import Section, loss_curves, png, prediction_picture, write_report
 from rich.console import Console
 from rich.table import Table
+from torchvision.io import decode_image
 
 import mmmim
 from mmmim.data.scenes import ScenesSpec, make_scenes
@@ -131,8 +133,6 @@ def print_table(console: Console, rows: list[list[str]]) -> None:
 
 def write(report, rows, pretraining, pretrained, trainings, results, environment) -> None:
     """Collect the pictures and write the page."""
-    import os
-
     os.environ.update(environment)  # the configs read it
     curves = {"PixMIM": {"pretraining": pretrained.losses}}
     sections = []
@@ -144,7 +144,7 @@ def write(report, rows, pretraining, pretrained, trainings, results, environment
         Section(
             "Reconstructions",
             "Original; what the encoder sees; its reconstruction; the low-frequency target.",
-            png(_read(last)),
+            png(decode_image(str(last))),
         )
     )
     for task, config in TASKS.items():
@@ -163,12 +163,6 @@ def write(report, rows, pretraining, pretrained, trainings, results, environment
         f"<details><summary>Commands</summary><pre>{commands}</pre></details>"
     )
     write_report(report, "mmmim: the demo", intro, rows, sections)
-
-
-def _read(path: Path):
-    from torchvision.io import decode_image
-
-    return decode_image(str(path))
 
 
 def next_command() -> str:
