@@ -103,7 +103,8 @@ def check_batch_norm(cfg: Config) -> None:
     Raises:
         ValueError: one image a process, and BN, or SyncBN in a single process.
     """
-    norms = set(_types(cfg.model)) & ({"BN", "SyncBN"} if cfg.launcher == "none" else {"BN"})
+    refused = {"BN", "SyncBN"} if cfg.launcher == "none" else {"BN"}
+    norms = refused & {node.get("type") for node in _dicts(cfg.model)}
     if norms and (cfg.get("train_dataloader") or {}).get("batch_size") == 1:
         raise ValueError(
             f"{', '.join(sorted(norms))} needs more than one image to train on, got batch_size=1. Set "
@@ -111,13 +112,13 @@ def check_batch_norm(cfg: Config) -> None:
         )
 
 
-def _types(node) -> Iterator[str]:
-    """Every `type` at or below `node`."""
+def _dicts(node) -> Iterator[dict]:
+    """Every dict at or below `node`."""
     if isinstance(node, dict):
-        yield from [node["type"]] if isinstance(node.get("type"), str) else []
+        yield node
         node = list(node.values())
     for child in node if isinstance(node, (list, tuple)) else ():
-        yield from _types(child)
+        yield from _dicts(child)
 
 
 def _rendezvous(launcher: str) -> dict:
@@ -129,16 +130,12 @@ def _rendezvous(launcher: str) -> dict:
     )
 
 
-def _replace_sync_bn(node) -> bool:
-    """Turn every dict(type="SyncBN") below `node` into BN; -> whether there was one."""
-    found = False
-    if isinstance(node, dict):
-        if node.get("type") == "SyncBN":
-            node["type"], found = "BN", True
-        children = list(node.values())
-    else:
-        children = node if isinstance(node, (list, tuple)) else []
-    return any([found, *map(_replace_sync_bn, children)])
+def _replace_sync_bn(model: dict) -> bool:
+    """Turn every dict(type="SyncBN") of the model into BN; -> whether there was one."""
+    found = [node for node in _dicts(model) if node.get("type") == "SyncBN"]
+    for node in found:
+        node["type"] = "BN"
+    return bool(found)
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:
