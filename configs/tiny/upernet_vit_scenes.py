@@ -6,16 +6,11 @@ Published: none, the recipe is ours
 Ours:      docs/results.md
 """
 
-_base_ = ["../_base_/transfer_runtime.py", "../_base_/upernet_tiny.py"]
-default_scope = "mmseg"
-
-data_root = "{{$SCENES:data/scenes}}/ade/"
-classes = ("background", "round", "angular", "spiky")
-palette = [[60, 60, 60], [230, 80, 60], [70, 130, 230], [240, 200, 60]]
-metainfo = dict(classes=classes, palette=palette)
-
-iterations = 512
-lr = 1e-3
+_base_ = [
+    "../_base_/transfer_runtime.py",
+    "../_base_/upernet_tiny.py",
+    "../_base_/scenes_segmentation.py",
+]
 
 model = dict(
     data_preprocessor=dict(size=(96, 96)),
@@ -27,79 +22,10 @@ model = dict(
         relative_position_size=96,
     ),
     neck=dict(embed_dim=128),
-    decode_head=dict(in_channels=[128] * 4, num_classes=len(classes)),
-    auxiliary_head=dict(in_channels=128, num_classes=len(classes)),
+    decode_head=dict(in_channels=[128] * 4, num_classes=4),
+    auxiliary_head=dict(in_channels=128, num_classes=4),
 )
 
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
-    dataset=dict(
-        type="BaseSegDataset",
-        data_root=data_root,
-        metainfo=metainfo,
-        img_suffix=".jpg",
-        seg_map_suffix=".png",
-        reduce_zero_label=True,
-        data_prefix=dict(img_path="images/training", seg_map_path="annotations/training"),
-        pipeline=[
-            dict(type="mmmim.LoadLabelledImage"),
-            dict(type="LoadAnnotations", reduce_zero_label=True),
-            dict(
-                type="RandomResize",
-                scale=(96, 96),
-                ratio_range=(0.8, 1.25),
-                keep_ratio=True,
-            ),
-            dict(type="RandomCrop", crop_size=(96, 96), cat_max_ratio=0.95),
-            dict(type="RandomFlip", prob=0.5, direction=["horizontal", "vertical"]),
-            dict(type="PackSegInputs"),
-        ],
-    ),
-)
-val_dataloader = dict(
-    batch_size=1,
-    num_workers=1,
-    persistent_workers=True,
-    sampler=dict(type="DefaultSampler", shuffle=False),
-    dataset=dict(
-        type="BaseSegDataset",
-        data_root=data_root,
-        metainfo=metainfo,
-        img_suffix=".jpg",
-        seg_map_suffix=".png",
-        reduce_zero_label=True,
-        data_prefix=dict(img_path="images/validation", seg_map_path="annotations/validation"),
-        pipeline=[
-            dict(type="mmmim.LoadLabelledImage"),
-            dict(type="Resize", scale=(96, 96), keep_ratio=True),
-            dict(type="LoadAnnotations", reduce_zero_label=True),
-            dict(type="PackSegInputs"),
-        ],
-    ),
-)
-test_dataloader = val_dataloader
-val_evaluator = dict(type="IoUMetric", iou_metrics=["mIoU"])
-test_evaluator = val_evaluator
-
-optim_wrapper = dict(
-    type="mmmim.AmpOptimWrapper",
-    constructor="mmmim.LayerDecayOptimWrapperConstructor",
-    optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.999), weight_decay=0.05),
-    paramwise_cfg=dict(layer_decay=0.8, flat_decay_mult=0.0),
-    clip_grad=dict(max_norm=1.0),
-)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-2, by_epoch=False, end=50),
-    dict(type="CosineAnnealingLR", T_max=iterations, by_epoch=False),
-]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=128)
-val_cfg = dict()
-test_cfg = dict()
-auto_scale_lr = dict(base_batch_size=8)
 default_hooks = dict(
     checkpoint=dict(type="CheckpointHook", interval=128, by_epoch=False, max_keep_ckpts=1)
 )
-log_processor = dict(by_epoch=False)

@@ -1,5 +1,6 @@
 """Backbones that pretrain and transfer, each one class."""
 
+from mmmim.backbones.conv_vit import ConvViT
 from mmmim.backbones.vit import ViT
 
-__all__ = ["ViT"]
+__all__ = ["ConvViT", "ViT"]

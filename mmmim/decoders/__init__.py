@@ -1,5 +1,6 @@
 """Encoder tokens to target space."""
 
+from mmmim.decoders.fusion import MultiScaleFusion
 from mmmim.decoders.pixel_decoder import PixelDecoder
 
-__all__ = ["PixelDecoder"]
+__all__ = ["MultiScaleFusion", "PixelDecoder"]

@@ -19,6 +19,7 @@ class PixelDecoder(nn.Module):
         grid: (rows, columns) of patches.
         patch_size: side of a patch in pixels.
         embed_dims, depth, num_heads: sizes; 512/8/16 is MAE's (models_mae.py:24).
+        with_cls_token: whether a class token comes in front of the patches.
     """
 
     def __init__(
@@ -29,11 +30,13 @@ class PixelDecoder(nn.Module):
         embed_dims: int = 512,
         depth: int = 8,
         num_heads: int = 16,
+        with_cls_token: bool = True,
     ) -> None:
         super().__init__()
         self.embed = nn.Linear(in_dims, embed_dims)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, embed_dims))
-        positions = F.pad(sincos_2d(embed_dims, grid), (0, 0, 1, 0)).unsqueeze(0)
+        self.length, self.first = grid[0] * grid[1], int(with_cls_token)
+        positions = F.pad(sincos_2d(embed_dims, grid), (0, 0, self.first, 0)).unsqueeze(0)
         self.pos_embed = nn.Parameter(positions, requires_grad=False)
         self.blocks = nn.ModuleList(Block(embed_dims, num_heads) for _ in range(depth))
         self.norm = nn.LayerNorm(embed_dims, eps=1e-6)
@@ -42,23 +45,23 @@ class PixelDecoder(nn.Module):
         nn.init.normal_(self.mask_token, std=0.02)  # models_mae.py:81
 
     def forward(self, latent: Tensor, mask: Tensor) -> Tensor:
-        """(B, 1 + V, in_dims) and mask (B, L) -> (B, M, p * p * 3) for the hidden patches.
+        """(B, [1 +] V, in_dims) and mask (B, L) -> (B, M, p * p * 3) for the hidden patches.
 
         The last norm and the prediction run on hidden tokens only; the loss reads no others.
 
         Raises:
             ValueError: the mask's length is not the grid's.
         """
-        if mask.shape[1] != self.pos_embed.shape[1] - 1:
+        if mask.shape[1] != self.length:
             raise ValueError(
-                f"the decoder is made for {self.pos_embed.shape[1] - 1} patches, got a mask of "
+                f"the decoder is made for {self.length} patches, got a mask of "
                 f"{mask.shape[1]}: pretrain at the backbone's img_size, or set img_size to yours"
             )
         tokens = self.embed(latent)
-        cls, visible = tokens[:, :1], tokens[:, 1:]
+        cls, visible = tokens[:, : self.first], tokens[:, self.first :]
         index = visible_indices(mask).unsqueeze(-1).expand_as(visible)
         full = self.mask_token.to(tokens.dtype).repeat(*mask.shape, 1).scatter(1, index, visible)
         tokens = torch.cat([cls, full], dim=1) + self.pos_embed
         for block in self.blocks:
             tokens = block(tokens)
-        return self.pred(self.norm(gather_tokens(tokens[:, 1:], hidden_indices(mask))))
+        return self.pred(self.norm(gather_tokens(tokens[:, self.first :], hidden_indices(mask))))

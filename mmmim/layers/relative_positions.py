@@ -40,35 +40,42 @@ def relative_table(table: Tensor, size: int) -> Tensor:
 
 
 class RelativePositionBias(nn.Module):
-    """One learned number per offset and head, with three more for the class token (BEiT's).
+    """One learned number per offset and head (BEiT's).
 
-    The UperNet recipe's bias over the whole crop: implus/mae_segmentation backbone/mae.py:66-92.
-    The last three rows are class-to-patch, patch-to-class and class-to-class.
+    The UperNet recipe's bias over the whole crop: implus/mae_segmentation backbone/mae.py:66-92, and
+    without a class token Alpha-VL/ConvMAE SEG/backbone/convmae.py:106-160 and DET/models/convmae.py.
 
     Args:
         grid: (rows, columns) that the table is made for; another size resizes it bicubically.
         num_heads: heads of the attention.
+        with_cls_token: the table has three more rows: class-to-patch, patch-to-class, class-to-class.
     """
 
-    def __init__(self, grid: tuple[int, int], num_heads: int) -> None:
+    def __init__(self, grid: tuple[int, int], num_heads: int, with_cls_token: bool = True) -> None:
         super().__init__()
         self.grid = grid
-        offsets = (2 * grid[0] - 1) * (2 * grid[1] - 1)
-        self.table = nn.Parameter(torch.zeros(offsets + 3, num_heads))
+        self.offsets = (2 * grid[0] - 1) * (2 * grid[1] - 1)
+        self.table = nn.Parameter(torch.zeros(self.offsets + 3 * with_cls_token, num_heads))
 
     def forward(self, query: Tensor, grid: tuple[int, int]) -> Tensor:
         """query (B, heads, [1 +] H * W, d) -> bias (1, heads, N, N); N counts the class token."""
+        with_cls_token = query.shape[2] != grid[0] * grid[1]
+        return self.bias(grid, with_cls_token).to(query.dtype)
+
+    def bias(self, grid: tuple[int, int], with_cls_token: bool) -> Tensor:
+        """(1, heads, N, N) for a map of `grid`; N counts the class token."""
         table = self.table if grid == self.grid else self._resized(grid)
-        bias = table[offset_index(grid, query.device)]
-        if query.shape[2] == grid[0] * grid[1]:  # no class token
-            bias = bias[1:, 1:]
-        return bias.permute(2, 0, 1).unsqueeze(0).to(query.dtype)
+        index = offset_index(grid, table.device)
+        if not with_cls_token:
+            index = index[1:, 1:]
+        return table[index].permute(2, 0, 1).unsqueeze(0)
 
     def _resized(self, grid: tuple[int, int]) -> Tensor:
-        offsets = self.table[:-3].T.unflatten(1, (2 * self.grid[0] - 1, 2 * self.grid[1] - 1))
+        offsets, cls = self.table[: self.offsets], self.table[self.offsets :]
+        offsets = offsets.T.unflatten(1, (2 * self.grid[0] - 1, 2 * self.grid[1] - 1))
         size = (2 * grid[0] - 1, 2 * grid[1] - 1)
         offsets = F.interpolate(offsets[None], size=size, mode="bicubic", align_corners=False)
-        return torch.cat([offsets[0].flatten(1).T, self.table[-3:]])
+        return torch.cat([offsets[0].flatten(1).T, cls])
 
 
 def offset_index(grid: tuple[int, int], device: torch.device) -> Tensor:

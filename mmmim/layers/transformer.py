@@ -26,11 +26,18 @@ class Attention(nn.Module):
         self.proj = nn.Linear(dim, dim)
         self.relative_position = relative_position
 
-    def forward(self, tokens: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
-        """(B, N, D) -> (B, N, D); `grid` is (rows, columns), read by relative positions only."""
+    def forward(
+        self, tokens: Tensor, grid: tuple[int, int] | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        """(B, N, D) -> (B, N, D).
+
+        `grid` is (rows, columns), read by relative positions only; `bias` (1, heads, N, N) is added to
+        the logits of an attention without a relative position of its own.
+        """
         qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        bias = None if self.relative_position is None else self.relative_position(query, grid)
+        if self.relative_position is not None:
+            bias = self.relative_position(query, grid)
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.proj(out.transpose(1, 2).flatten(2))
 
@@ -91,17 +98,22 @@ class Block(nn.Module):
         self.ls1, self.ls2 = scale(), scale()
         self.drop_path = StochasticDepth(drop_path, "row") if drop_path else nn.Identity()
 
-    def forward(self, tokens: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
-        """(B, N, D) -> (B, N, D); windows need `grid` = (rows, columns) with N = rows * columns."""
-        tokens = tokens + self.drop_path(self.ls1(self._attend(self.norm1(tokens), grid)))
+    def forward(
+        self, tokens: Tensor, grid: tuple[int, int] | None = None, bias: Tensor | None = None
+    ) -> Tensor:
+        """(B, N, D) -> (B, N, D); windows need `grid` = (rows, columns) with N = rows * columns.
+
+        `bias`: see `Attention`; N there is a window's.
+        """
+        tokens = tokens + self.drop_path(self.ls1(self._attend(self.norm1(tokens), grid, bias)))
         return tokens + self.drop_path(self.ls2(self.mlp(self.norm2(tokens))))
 
-    def _attend(self, tokens: Tensor, grid: tuple[int, int] | None) -> Tensor:
+    def _attend(self, tokens: Tensor, grid: tuple[int, int] | None, bias: Tensor | None) -> Tensor:
         if self.window_size is None:
-            return self.attn(tokens, grid)
+            return self.attn(tokens, grid, bias)
         size = self.window_size
         windows = split_windows(tokens.unflatten(1, grid), size)
-        return join_windows(self.attn(windows, (size, size)), size, grid).flatten(1, 2)
+        return join_windows(self.attn(windows, (size, size), bias), size, grid).flatten(1, 2)
 
 
 def init_like_mae(module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""Masks drawn uniformly: MAE's and ConvMAE's."""
+"""Masks drawn uniformly: MAE's and ConvMAE's, and FastConvMAE's complementary ones."""
 
 import torch
 from mmengine.dist import get_rank, get_world_size
@@ -11,10 +11,6 @@ def random_mask(batch: int, length: int, ratio: float, device: torch.device | st
     `torch.rand(batch, length)` from the global generator of `device`; the `int(length * (1 - ratio))`
     smallest of a row stay visible (facebookresearch/mae models_mae.py:123-148).
 
-    With several processes each draws the noise of the global batch and takes the rows of its own
-    samples (sample j of rank r is row j * world + r, as the samplers deal them), so that
-    processes seeded alike draw the masks that one process with the whole batch would draw.
-
     Raises:
         ValueError: `ratio` leaves no patch visible, or hides none.
     """
@@ -24,8 +20,37 @@ def random_mask(batch: int, length: int, ratio: float, device: torch.device | st
             f"mask_ratio {ratio} keeps {keep} of {length} patches; "
             "it must leave at least one visible and one hidden"
         )
-    world, rank = get_world_size(), get_rank()
-    noise = torch.rand(batch * world, length, device=device)[rank::world]
-    visible = noise.argsort(dim=1)[:, :keep]
+    visible = _shuffled(batch, length, device)[:, :keep]
     mask = torch.ones(batch, length, dtype=torch.bool, device=device)
     return mask.scatter_(1, visible, False)
+
+
+def complementary_masks(batch: int, length: int, ratio: float, device: torch.device | str) -> Tensor:
+    """Masks that together show every patch once. -> (masks, batch, length) bool, True = hidden.
+
+    One draw as `random_mask`'s, whose order is cut into 1 / (1 - ratio) equal parts, each visible in
+    one mask (Alpha-VL/FastConvMAE models_fastconvmae.py:154-183).
+
+    Raises:
+        ValueError: the visible share does not divide the patches into equal parts.
+    """
+    parts = round(1 / (1 - ratio)) if ratio < 1 else 0
+    if parts < 2 or abs(parts * (1 - ratio) - 1) > 1e-6 or length % parts:
+        raise ValueError(
+            f"mask_ratio {ratio} does not split {length} patches into equal visible parts; "
+            "take 1 - 1 / n with an n that divides them, such as 0.5 or 0.75"
+        )
+    parts_visible = _shuffled(batch, length, device).unflatten(1, (parts, -1)).transpose(0, 1)
+    masks = torch.ones(parts, batch, length, dtype=torch.bool, device=device)
+    return masks.scatter_(2, parts_visible, False)
+
+
+def _shuffled(batch: int, length: int, device: torch.device | str) -> Tensor:
+    """(batch, length) patches in random order.
+
+    With several processes each draws the noise of the global batch and takes the rows of its own
+    samples (sample j of rank r is row j * world + r, as the samplers deal them), so that
+    processes seeded alike draw the masks that one process with the whole batch would draw.
+    """
+    world, rank = get_world_size(), get_rank()
+    return torch.rand(batch * world, length, device=device)[rank::world].argsort(dim=1)

@@ -1,6 +1,7 @@
 """One file per paper. Start reading at `mae.py`."""
 
+from mmmim.methods.convmae import ConvMAE, FastConvMAE
 from mmmim.methods.mae import MAE
 from mmmim.methods.pixmim import PixMIM
 
-__all__ = ["MAE", "PixMIM"]
+__all__ = ["MAE", "ConvMAE", "FastConvMAE", "PixMIM"]

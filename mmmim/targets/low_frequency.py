@@ -100,7 +100,7 @@ class LowFrequencyTarget(nn.Module):
         self.pixels = pixels
 
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
-        """(B, 3, H, W) and mask (B, L) -> (B, M, p * p * 3) float32."""
+        """(B, 3, H, W) and mask (K * B, L) -> (K * B, M, p * p * 3) float32; see `PixelTarget`."""
         return self.pixels(self.low_pass(images), mask)
 
     def to_pixels(self, prediction: Tensor, images: Tensor, mask: Tensor) -> Tensor:

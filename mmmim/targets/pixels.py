@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mmmim.layers.patches import flatten_pixels, split_patches
-from mmmim.layers.tokens import gather_tokens, hidden_indices
+from mmmim.layers.tokens import hidden_indices
 
 # facebookresearch/mae models_mae.py:209
 EPSILON = 1e-6
@@ -25,7 +25,10 @@ class PixelTarget(nn.Module):
 
     @torch.no_grad()
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
-        """(B, 3, H, W) and mask (B, L) -> (B, M, p * p * 3) float32, hidden patches in order."""
+        """(B, 3, H, W) and mask (K * B, L) -> (K * B, M, p * p * 3) float32, hidden patches in order.
+
+        Row i of the mask is of image i % B: several masks of one batch come one after another.
+        """
         patches = self._hidden_patches(images, mask)
         if not self.norm_pix:
             return patches
@@ -49,7 +52,8 @@ class PixelTarget(nn.Module):
 
     def _hidden_patches(self, images: Tensor, mask: Tensor) -> Tensor:
         patches = split_patches(images.float(), self.patch_size)
-        return flatten_pixels(gather_tokens(patches, hidden_indices(mask)))
+        image = torch.arange(len(mask), device=mask.device) % len(images)
+        return flatten_pixels(patches[image.unsqueeze(1), hidden_indices(mask)])
 
 
 def _statistics(patches: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,6 +1,7 @@
 """From a backbone's maps to the pyramid that mmdet and mmseg read."""
 
 from mmmim.transfer.feature_pyramid import SimpleFeaturePyramid
+from mmmim.transfer.halved import AppendHalved
 from mmmim.transfer.loading import LoadLabelledImage
 
-__all__ = ["LoadLabelledImage", "SimpleFeaturePyramid"]
+__all__ = ["AppendHalved", "LoadLabelledImage", "SimpleFeaturePyramid"]

@@ -8,7 +8,8 @@ import torch
 from mmengine import Config
 from mmengine.registry import DefaultScope
 
-from mmmim.backbones.vit import SIZES
+from mmmim import launch
+from mmmim.backbones import conv_vit, vit
 from mmmim.optim import LayerDecayOptimWrapperConstructor
 from mmmim.registry import DATASETS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
 
@@ -95,30 +96,47 @@ def test_pipelines_build_and_end_in_a_sample(path, tmp_path):
 
 
 def shrink(cfg: Config) -> dict:
-    """The model of a config, narrow, for images of SIZE pixels."""
+    """The model of a config, 16 channels wide, for images of SIZE pixels."""
     model = cfg.model
     host = model.get("host", model)
     backbone = host.backbone
-    depth = (SIZES[backbone.arch] if isinstance(backbone.arch, str) else backbone.arch)["depth"]
-    patch = backbone.patch_size // 2 if SIZE // backbone.patch_size < 8 else backbone.patch_size
-    backbone.update(arch=dict(embed_dims=16, depth=depth, num_heads=1), img_size=SIZE, patch_size=patch)
+    backbone.update(img_size=SIZE, **NARROW[backbone.type.removeprefix("mmmim.")](backbone))
     if backbone.get("relative_position"):
         backbone.relative_position_size = SIZE
     if "decoder" in host:
         host.decoder.update(embed_dims=16, num_heads=1)
         if "radius" in model:
             model.radius = None
+    for key in ("in_channels", "embed_dim"):
+        if key in model.get("neck", {}):
+            width = model.neck[key]
+            model.neck[key] = [16] * len(width) if isinstance(width, list) else 16
     if "roi_head" in model:
-        model.neck.in_channels = 16
         model.data_preprocessor.pad_size_divisor = SIZE
         model.train_cfg.rpn_proposal.max_per_img = 16
         model.train_cfg.rcnn.sampler.num = 16
     if "decode_head" in model:
-        model.neck.update(embed_dim=16, norm_cfg=dict(type="BN"))
-        model.decode_head.update(in_channels=[16] * 4, channels=16, norm_cfg=dict(type="BN"))
-        model.auxiliary_head.update(in_channels=16, norm_cfg=dict(type="BN"))
+        model.decode_head.update(in_channels=[16] * 4, channels=16)
+        model.auxiliary_head.update(in_channels=16)
         model.data_preprocessor.size = (SIZE, SIZE)
+    launch._replace_sync_bn(model)
     return model
+
+
+def narrow_vit(backbone: dict) -> dict:
+    arch = vit.SIZES[backbone.arch] if isinstance(backbone.arch, str) else backbone.arch
+    patch = backbone.patch_size // 2 if SIZE // backbone.patch_size < 8 else backbone.patch_size
+    return dict(arch=dict(embed_dims=16, depth=arch["depth"], num_heads=1), patch_size=patch)
+
+
+def narrow_conv_vit(backbone: dict) -> dict:
+    arch = backbone.get("arch", "base")
+    depths = (conv_vit.SIZES[arch] if isinstance(arch, str) else arch)["depths"]
+    dims, patches = (16, 16, 16), (2, 2, 2)  # the last stage keeps 8 x 8 tokens
+    return dict(arch=dict(embed_dims=dims, depths=depths, num_heads=1, patch_sizes=patches))
+
+
+NARROW = {"ViT": narrow_vit, "ConvViT": narrow_conv_vit}
 
 
 def batch_for(cfg: Config) -> dict:

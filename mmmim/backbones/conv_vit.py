@@ -1,0 +1,273 @@
+"""ConvMAE's encoder (arXiv 2205.03892, figure 1): two convolutional stages, then transformer blocks."""
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from mmmim.layers.conv_block import ConvBlock, Placement, VisibleBlocks, WholeMap
+from mmmim.layers.patch_embed import StageEmbed
+from mmmim.layers.patches import split_patches
+from mmmim.layers.positions import resize_positions, sincos_2d
+from mmmim.layers.relative_positions import DecomposedRelativePosition, RelativePositionBias
+from mmmim.layers.tokens import gather_tokens, visible_indices
+from mmmim.layers.transformer import Block, init_like_mae
+from mmmim.registry import MODELS
+
+# Base: models_convmae.py:244-249. Large: MCG-NJU/MixFormer, which loads its weights. Small: published
+# by name only (MR-MCMAE, arXiv 2303.05475), so its widths are ours, half of base.
+SIZES = {
+    "small": dict(embed_dims=(128, 192, 384), depths=(2, 2, 11), num_heads=6),
+    "base": dict(embed_dims=(256, 384, 768), depths=(2, 2, 11), num_heads=12),
+    "large": dict(embed_dims=(384, 768, 1024), depths=(2, 2, 20), num_heads=16),
+}
+
+
+@MODELS.register_module()
+class ConvViT(BaseModule):
+    """Stages at strides 4, 8 and 16: depthwise convolutions in the first two, attention in the third.
+
+    Parameter names are the official ones (models_convmae.py, models_convvit.py).
+
+    The defaults are what pretraining wants. Published transfer: `relative_position="shared",
+    window_size=16, global_blocks=(0, 3, 6, 10)` on an FPN; `relative_position="decomposed",
+    window_size=14, global_blocks=(1, 4, 7, 10), out_indices=(2,)` on a simple feature pyramid;
+    `relative_position="bias", layer_scale=1.0, out_indices=(0, 1, 2)` for UperNet.
+
+    Args:
+        arch: a name in SIZES, or a dict with embed_dims and depths (three each), num_heads, and
+            optionally patch_sizes (default (4, 2, 2)) and mlp_ratio (default 4).
+        img_size: side of the images that the position table `pos_embed` is made for, in pixels.
+        out_indices: maps that `forward` returns, of 0, 1, 2 (the stages) and 3 (the last, halved).
+        train_positions: whether `pos_embed` learns; pretraining freezes it.
+        window_size: side of the attention windows in stage-3 tokens, None for global attention.
+        global_blocks: stage-3 blocks that attend globally although `window_size` is set.
+        relative_position: "decomposed" or "bias" (a table per block), "shared" (one table for all
+            windowed blocks and one for all global ones) or None.
+        relative_position_size: image side in pixels that the tables of global blocks are made for.
+        layer_scale: initial LayerScale of stage 3, None for none.
+        drop_path_rate: of the last block; grows linearly from 0 over the blocks of all stages.
+        conv_eps: of the LayerNorms in convolutional blocks; 1e-5 everywhere but in the later
+            detection code, which has 1e-6 on the same weights.
+        eps: of the LayerNorms in transformer blocks; the segmentation code has 1e-5.
+        with_cp: recompute each block in the backward pass, to save memory.
+        init_cfg: `dict(type="mmmim.PretrainedBackbone", checkpoint=...)` for transfer.
+
+    Raises:
+        ValueError: an unknown `arch` or `relative_position`, an `img_size` that the stride does not
+            divide, an index outside 0..3.
+    """
+
+    def __init__(
+        self,
+        arch: str | dict = "base",
+        img_size: int = 224,
+        out_indices: tuple[int, ...] = (0, 1, 2, 3),
+        train_positions: bool = False,
+        window_size: int | None = None,
+        global_blocks: tuple[int, ...] = (),
+        relative_position: str | None = None,
+        relative_position_size: int = 1024,
+        layer_scale: float | None = None,
+        drop_path_rate: float = 0.0,
+        conv_eps: float = 1e-5,
+        eps: float = 1e-6,
+        with_cp: bool = False,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(init_cfg)
+        size = {"patch_sizes": (4, 2, 2), "mlp_ratio": 4.0, **_size(arch)}
+        dims, depths, heads = size["embed_dims"], size["depths"], size["num_heads"]
+        patches, mlp_ratio = size["patch_sizes"], size["mlp_ratio"]
+        stride = patches[0] * patches[1] * patches[2]
+        if img_size % stride:
+            raise ValueError(f"img_size must be a multiple of the stride {stride}, got {img_size}")
+        if not out_indices or not set(out_indices) <= {0, 1, 2, 3}:
+            raise ValueError(f"out_indices must be among 0, 1, 2 and 3, got {out_indices}")
+        if relative_position not in (None, "decomposed", "bias", "shared"):
+            raise ValueError(
+                "relative_position must be 'decomposed', 'bias', 'shared' or None, "
+                f"got '{relative_position}'"
+            )
+        self.stage_dims, self.embed_dims = dims, dims[2]
+        self.num_layers, self.num_heads = depths[2], heads
+        self.img_size, self.patch_size = img_size, stride
+        self.grid = (img_size // stride, img_size // stride)
+        # Tokens along one side of a patch, in stages 1 and 2.
+        self.sides = (patches[1] * patches[2], patches[2])
+        self.out_indices = tuple(sorted(out_indices))
+        self.with_cp = with_cp
+
+        self.patch_embed1 = StageEmbed(patches[0], 3, dims[0])
+        self.patch_embed2 = StageEmbed(patches[1], dims[0], dims[1])
+        self.patch_embed3 = StageEmbed(patches[2], dims[1], dims[2])
+        self.patch_embed4 = nn.Linear(dims[2], dims[2])
+        self.pos_embed = nn.Parameter(
+            sincos_2d(dims[2], self.grid).unsqueeze(0), requires_grad=train_positions
+        )
+
+        drop_path = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
+        rates = iter(drop_path)
+        self.blocks1, self.blocks2 = (
+            nn.ModuleList(ConvBlock(dim, mlp_ratio, next(rates), conv_eps) for _ in range(depth))
+            for dim, depth in zip(dims[:2], depths[:2], strict=True)
+        )
+        global_grid = (relative_position_size // stride,) * 2
+        self.blocks3 = nn.ModuleList()
+        for i in range(depths[2]):
+            window = None if i in global_blocks else window_size
+            grid = global_grid if window is None else (window, window)
+            self.blocks3.append(
+                Block(
+                    dims[2],
+                    heads,
+                    mlp_ratio,
+                    drop_path=next(rates),
+                    layer_scale=layer_scale,
+                    relative_position=_own_position(relative_position, grid, dims[2], heads),
+                    window_size=window,
+                    eps=eps,
+                )
+            )
+        self.global_position = self.window_position = None
+        if relative_position == "shared":
+            self.global_position = RelativePositionBias(global_grid, heads, with_cls_token=False)
+            if window_size is not None:
+                grid = (window_size, window_size)
+                self.window_position = RelativePositionBias(grid, heads, with_cls_token=False)
+        self._init_like_official()
+
+    def _init_like_official(self) -> None:
+        """models_convmae.py:79-109: Linear and the third embedding Xavier, convolutions as torch's.
+
+        The linear maps inside convolutional blocks are 1x1 convolutions there, so they keep torch's
+        default, which is the same for both.
+        """
+        init_like_mae(self.blocks3)
+        nn.init.xavier_uniform_(self.patch_embed4.weight)
+        nn.init.zeros_(self.patch_embed4.bias)
+        nn.init.xavier_uniform_(self.patch_embed3.proj.weight.data.flatten(1))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """(B, 3, H, W) of any size -> maps (B, C, H', W') per `out_indices`, strides 4, 8, 16 and 32.
+
+        Images are padded with zeros at the bottom and right to whole patches; the map of stride 32
+        is the last one after max pooling. No map is normalised.
+        """
+        p = self.patch_size
+        images = F.pad(images, (0, -images.shape[-1] % p, 0, -images.shape[-2] % p))
+        stage1, stage2 = self._convolve(images.permute(0, 2, 3, 1), WholeMap(), WholeMap())
+        maps = {0: stage1, 1: stage2}
+        if self.out_indices[-1] >= 2:
+            tokens = self.patch_embed4(self.patch_embed3(stage2))
+            grid = tuple(tokens.shape[1:3])
+            tokens = tokens.flatten(1, 2) + self._positions(grid)
+            maps[2] = self._attend(tokens, grid).unflatten(1, grid)
+        maps = {i: m.permute(0, 3, 1, 2) for i, m in maps.items()}
+        if 3 in self.out_indices:
+            maps[3] = F.max_pool2d(maps[2], kernel_size=2, stride=2, ceil_mode=True)
+        return tuple(maps[i].contiguous() for i in self.out_indices)
+
+    def encode_visible(self, images: Tensor, mask: Tensor) -> Tensor:
+        """The last stage of `encode_visible_stages`: (B, V, D)."""
+        return self.encode_visible_stages(images, mask)[-1]
+
+    def encode_visible_stages(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encode the visible patches alone, in all three stages.
+
+        Args:
+            images: (B, 3, H, W), sides multiples of the stride.
+            mask: (B, L) bool, True = hidden.
+
+        Returns:
+            Tokens of the visible patches, in row-major order: (B, V, s, s, C1) and (B, V, t, t, C2),
+            s and t tokens along one side of a patch, and (B, V, C3). None is normalised.
+
+        Raises:
+            ValueError: the model has windows or relative positions, the image size is not a
+                multiple of the stride, or the mask does not fit.
+        """
+        if any(b.window_size or b.attn.relative_position for b in self.blocks3) or self.global_position:
+            raise ValueError(
+                "encode_visible needs a ConvViT without windows and relative positions: "
+                "drop window_size and relative_position from the backbone while pretraining"
+            )
+        patches = split_patches(images, self.patch_size)
+        if mask.shape != patches.shape[:2]:
+            raise ValueError(
+                f"mask must have shape {tuple(patches.shape[:2])} (images x patches), "
+                f"got {tuple(mask.shape)}"
+            )
+        grid = (images.shape[2] // self.patch_size, images.shape[3] // self.patch_size)
+        visible = visible_indices(mask)
+        placements = (VisibleBlocks(visible, grid, side) for side in self.sides)
+        pixels = gather_tokens(patches, visible).permute(0, 1, 3, 4, 2)
+        stage1, stage2 = self._convolve(pixels, *placements)
+        tokens = self.patch_embed4(self.patch_embed3(stage2)).flatten(1, 3)
+        positions = self._positions(grid).expand(len(images), -1, -1)
+        tokens = self._attend(tokens + gather_tokens(positions, visible), grid)
+        return stage1, stage2, tokens
+
+    def layer_of(self, name: str) -> int:
+        """Depth of a parameter, for layer-wise decay: 0 up to stage 2, i + 1 block i of stage 3.
+
+        util/lr_decay.py:63-82 and SEG/mmcv_custom/layer_decay_optimizer_constructor.py:6-19: all of
+        the convolutional stages counts as one layer.
+        """
+        if name == "pos_embed" or name.startswith(("patch_embed", "blocks1.", "blocks2.")):
+            return 0
+        if name.startswith("blocks3."):
+            return int(name.split(".")[1]) + 1
+        return self.num_layers + 1
+
+    def _convolve(
+        self, tokens: Tensor, placement1: Placement, placement2: Placement
+    ) -> tuple[Tensor, Tensor]:
+        """Pixels (..., H, W, 3) -> tokens (..., H', W', C) of stages 1 and 2."""
+        stage1 = self.patch_embed1(tokens)
+        for block in self.blocks1:
+            stage1 = self._run(block, stage1, placement1)
+        stage2 = self.patch_embed2(stage1)
+        for block in self.blocks2:
+            stage2 = self._run(block, stage2, placement2)
+        return stage1, stage2
+
+    def _attend(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Stage 3 on tokens (B, N, C)."""
+        global_bias = window_bias = None
+        if self.global_position is not None:
+            global_bias = self.global_position.bias(grid, with_cls_token=False)
+        if self.window_position is not None:
+            window_bias = self.window_position.bias(self.window_position.grid, with_cls_token=False)
+        for block in self.blocks3:
+            bias = global_bias if block.window_size is None else window_bias
+            tokens = self._run(block, tokens, grid, bias)
+        return tokens
+
+    def _positions(self, grid: tuple[int, int]) -> Tensor:
+        return resize_positions(self.pos_embed, self.grid, grid)
+
+    def _run(self, block: nn.Module, *args) -> Tensor:
+        if self.with_cp and torch.is_grad_enabled():
+            return checkpoint(block, *args, use_reentrant=False)
+        return block(*args)
+
+
+def _size(arch: str | dict) -> dict:
+    if isinstance(arch, str):
+        if arch not in SIZES:
+            raise ValueError(f"arch must be one of {sorted(SIZES)} or a dict, got '{arch}'")
+        return SIZES[arch]
+    if missing := {"embed_dims", "depths", "num_heads"} - set(arch):
+        raise ValueError(f"a custom arch needs embed_dims, depths and num_heads; missing {missing}")
+    return arch
+
+
+def _own_position(kind: str | None, grid: tuple[int, int], dim: int, heads: int):
+    """The relative position of one block, None where it has none or shares it."""
+    if kind == "decomposed":
+        return DecomposedRelativePosition(grid, dim // heads)
+    if kind == "bias":
+        return RelativePositionBias(grid, heads, with_cls_token=False)
+    return None
