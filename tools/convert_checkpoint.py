@@ -1,9 +1,10 @@
 """Convert weights between this project's names and others'.
 
-python tools/convert_checkpoint.py SRC DST [--to {mmmim,timm,backbone}]
+python tools/convert_checkpoint.py SRC DST [--to {mmmim,timm,convmae,backbone}]
 
 SRC is recognised: official MAE and timm, mmselfsup and mmpretrain (MAE, PixMIM), detectron2 ViTDet,
-and this project's own. DST gets {"state_dict", "meta"}; with --to timm, timm's flat names.
+official ConvMAE (pretraining, fine-tuning, detection, segmentation), and this project's own. DST gets
+{"state_dict", "meta"}; with --to timm or convmae, the encoder under timm's or the official names.
 """
 
 import argparse
@@ -12,8 +13,15 @@ from pathlib import Path
 
 import mmmim
 from mmmim.checkpoints import FORMATS, read_checkpoint, recognise, to_mmmim, write_checkpoint
-from mmmim.checkpoints.formats import to_backbone, to_timm
+from mmmim.checkpoints.formats import to_backbone, to_convmae, to_timm
 from mmmim.checkpoints.parity import check_parity
+
+EXPORTS = {
+    "mmmim": lambda state: (state, []),
+    "timm": to_timm,
+    "convmae": to_convmae,
+    "backbone": to_backbone,
+}
 
 
 def parse_args() -> argparse.Namespace:
@@ -22,9 +30,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("dst", type=Path, help="file to write")
     parser.add_argument(
         "--to",
-        choices=("mmmim", "timm", "backbone"),
+        choices=EXPORTS,
         default="mmmim",
-        help="mmmim keeps all (default); backbone keeps backbone.* alone; timm is its plain ViT",
+        help="mmmim keeps all (default); backbone keeps backbone.* alone; timm and convmae are the "
+        "encoder of a ViT or ConvViT under timm's or the official names",
     )
     return parser.parse_args()
 
@@ -40,8 +49,9 @@ def main() -> None:
     _report(left_out)
     print(check_parity(source, original, ours))
 
-    export = {"mmmim": lambda state: (state, []), "timm": to_timm, "backbone": to_backbone}
-    state, dropped = export[args.to](ours)
+    state, dropped = EXPORTS[args.to](ours)
+    if not state:
+        raise ValueError(f"--to {args.to} takes an encoder of another kind than '{args.src}' holds")
     if args.to != "mmmim":
         print(f"{args.to}: {len(state)} of {len(ours)} weights kept")
         _report(dropped)

@@ -28,7 +28,15 @@ class Format:
 
 
 # Inside a block, ours are timm's names.
-_BLOCK = r"(norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(weight|bias)"
+_BLOCK = r"(?:norm1|norm2|attn\.qkv|attn\.proj|mlp\.fc1|mlp\.fc2)\.(?:weight|bias)"
+# ConvMAE's encoder, whose names are ours.
+_CONV_VIT = (
+    r"(pos_embed|patch_embed[123]\.(?:proj|norm)\.\w+|patch_embed4\.\w+"
+    r"|blocks[12]\.\d+\.(?:norm[12]|conv[12]|attn|mlp\.fc[12])\.(?:weight|bias)"
+    rf"|blocks3\.\d+\.{_BLOCK})"
+)
+# The 1x1 convolutions of its convolutional blocks, which are linear maps here.
+_POINTWISE = r"backbone\.blocks[12]\.\d+\.(conv[12]|mlp\.fc[12])\.weight"
 # mmpretrain's name of a layer inside a block -> ours.
 _MMPRETRAIN_LAYERS = (
     (r"ln1", "norm1"),
@@ -39,10 +47,95 @@ _MMPRETRAIN_LAYERS = (
     (r"ffn\.layers\.1", "mlp.fc2"),
 )
 
+
+def _detectron2_heads(norm: str) -> Rules:
+    """Mask R-CNN's heads of detectron2 -> mmdet's; `norm` is what mmcv calls their norm layers."""
+    box, mask = "roi_head.bbox_head", "roi_head.mask_head"
+    layers = (
+        *(
+            (f"proposal_generator.rpn_head.conv.conv{i}", f"rpn_head.rpn_conv.{i}.conv")
+            for i in range(2)
+        ),
+        ("proposal_generator.rpn_head.objectness_logits", "rpn_head.rpn_cls"),
+        ("proposal_generator.rpn_head.anchor_deltas", "rpn_head.rpn_reg"),
+        *((f"roi_heads.box_head.conv{i + 1}", f"{box}.shared_convs.{i}.conv") for i in range(4)),
+        *((f"roi_heads.box_head.conv{i + 1}.norm", f"{box}.shared_convs.{i}.{norm}") for i in range(4)),
+        ("roi_heads.box_head.fc1", f"{box}.shared_fcs.0"),
+        ("roi_heads.box_predictor.cls_score", f"{box}.fc_cls"),
+        ("roi_heads.box_predictor.bbox_pred", f"{box}.fc_reg"),
+        *((f"roi_heads.mask_head.mask_fcn{i + 1}", f"{mask}.convs.{i}.conv") for i in range(4)),
+        *((f"roi_heads.mask_head.mask_fcn{i + 1}.norm", f"{mask}.convs.{i}.{norm}") for i in range(4)),
+        ("roi_heads.mask_head.deconv", f"{mask}.upsample"),
+        ("roi_heads.mask_head.predictor", f"{mask}.conv_logits"),
+    )
+    return tuple((rf"{re.escape(theirs)}\.(\w+)", rf"{ours}.\1") for theirs, ours in layers)
+
+
 FORMATS: dict[str, Format] = {
+    "convmae-upernet": Format(
+        "official ConvMAE, segmentation",
+        r"backbone\.fpn\.0\.weight",
+        (
+            (rf"backbone\.{_CONV_VIT}", r"backbone.\1"),
+            (r"backbone\.(blocks3\.\d+)\.gamma_([12])", r"backbone.\1.ls\2.gamma"),
+            (
+                r"backbone\.(blocks3\.\d+\.attn)\.relative_position_bias_table",
+                r"backbone.\1.relative_position.table",
+            ),
+            (r"backbone\.fpn\.0\.(\w+)", r"neck.halve.conv.\1"),
+            (r"backbone\.fpn\.1\.(\w+)", r"neck.halve.bn.\1"),
+            (r"((?:decode|auxiliary)_head\..*)", r"\1"),
+        ),
+    ),
+    "convmae-fpn": Format(
+        "official ConvMAE, detection with an FPN",
+        r"backbone\.bottom_up\.blocks1\.0\.norm1\.weight",
+        (
+            (rf"backbone\.bottom_up\.{_CONV_VIT}", r"backbone.\1"),
+            *(
+                (
+                    rf"backbone\.bottom_up\.{theirs}_rel_pos_bias\.relative_position_bias_table",
+                    f"backbone.{ours}_position.table",
+                )
+                for theirs, ours in (("windowed", "window"), ("global", "global"))
+            ),
+            *(
+                (rf"backbone\.fpn_{theirs}{i + 2}\.{part}(\w+)", rf"neck.{ours}_convs.{i}.{name}.\1")
+                for theirs, ours in (("lateral", "lateral"), ("output", "fpn"))
+                for i in range(4)
+                for part, name in ((r"norm\.", "bn"), ("", "conv"))
+            ),
+            *_detectron2_heads("bn"),
+        ),
+    ),
+    "convmae-vitdet": Format(
+        "official ConvMAE, detection with a simple feature pyramid",
+        r"backbone\.net\.blocks1\.0\.norm1\.weight",
+        (
+            (rf"backbone\.net\.{_CONV_VIT}", r"backbone.\1"),
+            (
+                r"backbone\.net\.(blocks3\.\d+\.attn)\.(rel_pos_[hw])",
+                r"backbone.\1.relative_position.\2",
+            ),
+            (r"backbone\.simfp_(\d)\.(.*)", r"neck.simfp_\1.\2"),
+            *_detectron2_heads("ln"),
+        ),
+    ),
+    "convmae": Format(
+        "official ConvMAE or FastConvMAE",
+        r"blocks1\.0\.norm1\.weight",
+        (
+            (_CONV_VIT, r"backbone.\1"),
+            (r"stage([12])_output_decode\.(\w+)", r"fusion.stage\1.\2"),
+            (r"norm\.(\w+)", r"fusion.norm.\1"),
+            (r"mask_token", r"decoder.mask_token"),
+            (r"decoder_(pos_embed|embed\.\w+|norm\.\w+|pred\.\w+)", r"decoder.\1"),
+            (rf"decoder_(blocks\.\d+\.{_BLOCK})", r"decoder.\1"),
+        ),
+    ),
     "mmmim": Format(
         "this project's",
-        r"backbone\.blocks\.0\.norm1\.weight",
+        r"backbone\.blocks3?\.0\.norm1\.weight",
         ((r"(.*)", r"\1"),),
     ),
     "vitdet": Format(
@@ -56,6 +149,7 @@ FORMATS: dict[str, Format] = {
                 r"backbone.\1.relative_position.\2",
             ),
             (r"backbone\.simfp_(\d)\.(.*)", r"neck.simfp_\1.\2"),
+            *_detectron2_heads("ln"),
         ),
     ),
     "mmpretrain": Format(
@@ -114,7 +208,20 @@ def to_mmmim(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     Raises:
         ValueError: the format is not known.
     """
-    return _rename(state, FORMATS[recognise(state)].rules)
+    renamed, left_out = _rename(state, FORMATS[recognise(state)].rules)
+    for name, value in renamed.items():
+        if value.ndim == 4 and re.fullmatch(_POINTWISE, name):
+            renamed[name] = value.flatten(1)
+    return renamed, left_out
+
+
+def to_convmae(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """A `ConvViT` of ours under the official names, and what the official encoder cannot hold."""
+    convolutions = {
+        name: value[:, :, None, None] if re.fullmatch(_POINTWISE, name) else value
+        for name, value in state.items()
+    }
+    return _rename(convolutions, ((rf"backbone\.{_CONV_VIT}", r"\1"),))
 
 
 def to_timm(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

@@ -14,7 +14,7 @@ from mmmim.layers.positions import resize_positions
 from mmmim.registry import WEIGHT_INITIALIZERS
 
 # What transfer adds to a pretrained backbone; it may start anew.
-NEW_IN_TRANSFER = r".*(\.relative_position\.\w+|\.ls[12]\.gamma)"
+NEW_IN_TRANSFER = r".*(\.relative_position\.\w+|\.ls[12]\.gamma)|(window|global)_position\.table"
 
 
 class CheckpointMismatch(ValueError):
@@ -114,16 +114,22 @@ def _fit(name: str, value: Tensor, current: Tensor) -> Tensor | None:
 
 
 def _resize_pos_embed(value: Tensor, length: int) -> Tensor | None:
-    """(1, 1 + n * n, D), or without the class token's row, -> (1, length, D)."""
-    side = round((length - 1) ** 0.5)
-    old_side = int(value.shape[1] ** 0.5)
-    has_cls = old_side * old_side != value.shape[1]
-    cls = value[:, :1] if has_cls else torch.zeros_like(value[:, :1])
-    patches = value[:, 1:] if has_cls else value
-    if old_side * old_side != patches.shape[1]:
+    """(1, n * n, D) or (1, 1 + n * n, D), with the class token's row, -> (1, length, D) likewise."""
+    old, new = _grid(value.shape[1]), _grid(length)
+    if old is None or new is None:
         return None
-    patches = resize_positions(patches, (old_side, old_side), (side, side))
-    return torch.cat([cls, patches], dim=1)
+    (old_cls, old_side), (new_cls, new_side) = old, new
+    patches = resize_positions(value[:, old_cls:], (old_side, old_side), (new_side, new_side))
+    if not new_cls:
+        return patches
+    return torch.cat([value[:, :1] if old_cls else torch.zeros_like(value[:, :1]), patches], dim=1)
+
+
+def _grid(length: int) -> tuple[int, int] | None:
+    """(rows of the class token, side) of a square table of positions, None for another length."""
+    side = int(length**0.5)
+    cls = length - side * side
+    return (cls, side) if cls in (0, 1) else None
 
 
 def _shorten(names: list[str], limit: int = 4) -> str:

@@ -46,7 +46,9 @@ class StageEmbed(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(..., H, W, C) -> (..., H / p, W / p, D); H and W are multiples of p."""
-        return F.gelu(self.norm(merge_tokens(tokens, self.proj)))
+        # The stage's residual stream begins here. It stays in float32 under autocast, as do all norms:
+        # its sums over the depth are what half precision rounds away, or in float16 overflows with.
+        return F.gelu(self.norm(merge_tokens(tokens, self.proj).float()))
 
 
 def merge_tokens(tokens: Tensor, conv: nn.Conv2d) -> Tensor:

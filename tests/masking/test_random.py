@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmmim.masking import random, random_mask
+from mmmim.masking import complementary_masks, random, random_mask
 
 
 def official_mask(batch: int, length: int, ratio: float) -> torch.Tensor:
@@ -35,3 +35,28 @@ def test_processes_share_out_the_mask_of_the_global_batch(monkeypatch):
         monkeypatch.setattr(random, "get_rank", lambda rank=rank: rank)
         torch.manual_seed(3)
         assert torch.equal(random_mask(3, 16, 0.75, "cpu"), whole[rank::2])
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.75, 1 - 1 / 7])
+def test_complementary_masks_show_every_patch_once(ratio):
+    masks = complementary_masks(3, 28, ratio, "cpu")
+    assert masks.shape == (round(1 / (1 - ratio)), 3, 28)
+    assert ((~masks).sum(dim=0) == 1).all()
+
+
+def test_complementary_masks_are_cut_from_the_official_order():
+    """models_fastconvmae.py:154-183: argsort of one draw, part i is visible in mask i."""
+    torch.manual_seed(7)
+    order = torch.rand(2, 196).argsort(dim=1)
+    torch.manual_seed(7)
+    masks = complementary_masks(2, 196, 0.75, "cpu")
+    for i, mask in enumerate(masks):
+        assert torch.equal(
+            mask.logical_not().nonzero()[:, 1].view(2, 49), order[:, 49 * i : 49 * i + 49].sort().values
+        )
+
+
+@pytest.mark.parametrize("ratio", [0.0, 0.6, 0.9, 1.0])
+def test_a_ratio_that_does_not_split_is_refused(ratio):
+    with pytest.raises(ValueError, match="does not split 196 patches"):
+        complementary_masks(1, 196, ratio, "cpu")

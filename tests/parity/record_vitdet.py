@@ -20,7 +20,9 @@ from torch import nn
 WIDTH = dict(embed_dim=96, depth=4, num_heads=3)
 
 
-def import_vit(repository: Path):
+def import_package(repository: Path) -> None:
+    """The parts of detectron2 that its backbones need, without the packages' __init__."""
+
     def package(name: str) -> types.ModuleType:
         module = types.ModuleType(name)
         module.__path__ = [str(repository / name.replace(".", "/"))]
@@ -43,7 +45,6 @@ def import_vit(repository: Path):
     fpn._assert_strides_are_log2_contiguous = lambda strides: None
     sys.modules[fpn.__name__] = fpn
     sys.modules.setdefault("timm.models.layers", timm.layers)
-    return importlib.import_module("detectron2.modeling.backbone.vit")
 
 
 class LastLevelMaxPool(nn.Module):
@@ -56,7 +57,8 @@ class LastLevelMaxPool(nn.Module):
 
 
 def main() -> None:
-    vit = import_vit(Path(sys.argv[1]))
+    import_package(Path(sys.argv[1]))
+    vit = importlib.import_module("detectron2.modeling.backbone.vit")
     net = vit.ViT(
         img_size=1024,
         window_size=14,

@@ -38,3 +38,11 @@ def test_colours_are_loaded_as_mmcv_loads_them(tmp_path):
     Image.new("RGB", (4, 4), (255, 0, 0)).save(path)
     load = TRANSFORMS.build(dict(type="LoadLabelledImage"))
     assert load(dict(img_path=str(path)))["img"][0, 0].tolist() == [0, 0, 255]  # BGR
+
+
+def test_a_halved_map_is_appended():
+    neck = MODELS.build(dict(type="AppendHalved", in_channels=8, norm_cfg=dict(type="BN")))
+    maps = (torch.randn(2, 4, 16, 16), torch.randn(2, 8, 8, 8))
+    *same, halved = neck(maps)
+    assert all(a is b for a, b in zip(same, maps, strict=True))
+    assert halved.shape == (2, 8, 3, 3)  # without padding, as the official one

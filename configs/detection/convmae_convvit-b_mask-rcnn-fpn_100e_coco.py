@@ -1,0 +1,75 @@
+r"""Mask R-CNN on COCO with ConvViT-B on an FPN: ConvMAE's first detection code (arXiv 2205.03892).
+
+LSJ at 1024 pixels, 100 epochs, batch 32 on 8 GPUs. Recipe: Alpha-VL/ConvMAE DET/configs/convmae/
+convmae_base_mask_rcnn_FPN_100ep.py.
+
+Command:   tools/dist_train.sh configs/detection/convmae_convvit-b_mask-rcnn-fpn_100e_coco.py 8 \
+               --pretrained CHECKPOINT
+Published: not published
+Ours:      not run
+
+Errata of the official code: it computes sine-cosine positions and never assigns them, so the
+checkpoint's, resized, are used and stay frozen (kept); it rescales boxes by the larger of the two
+scale factors, mmdet by each (not kept).
+"""
+
+_base_ = [
+    "../_base_/transfer_runtime.py",
+    "../_base_/mask_rcnn_vitdet.py",
+    "../_base_/coco_lsj_padded.py",
+]
+
+gpus = 8
+batch_per_gpu = 4
+accumulate = 1
+global_batch = gpus * batch_per_gpu * accumulate  # 32
+iterations = 368750 * accumulate  # 100 epochs of 118,000 images; mmengine counts before accumulation
+warmup = 461 * accumulate  # 0.125 % of the 100 epochs, for either schedule
+lr = 8e-5
+sync_bn = dict(_delete_=True, type="SyncBN")
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type="mmmim.ConvViT",
+        arch="base",
+        img_size=1024,  # the position table is resized once, while loading
+        window_size=16,
+        global_blocks=(0, 3, 6, 10),
+        relative_position="shared",
+        relative_position_size=1024,
+        drop_path_rate=0.1,
+    ),
+    neck=dict(
+        _delete_=True,
+        type="FPN",
+        in_channels=[256, 384, 768, 768],
+        out_channels=256,
+        num_outs=5,
+        norm_cfg=dict(type="SyncBN"),
+    ),
+    roi_head=dict(bbox_head=dict(norm_cfg=sync_bn), mask_head=dict(norm_cfg=sync_bn)),
+)
+
+train_dataloader = dict(batch_size=batch_per_gpu)
+optim_wrapper = dict(
+    type="mmmim.AmpOptimWrapper",
+    constructor="mmmim.LayerDecayOptimWrapperConstructor",
+    optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.999), weight_decay=0.1),
+    # detectron2 exempts norms from weight decay, the config the relative positions; no layer decay.
+    paramwise_cfg=dict(norm_decay_mult=0.0, custom_keys={"_position.table": 0.0}),
+    accumulative_counts=accumulate,
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1e-3, by_epoch=False, end=warmup),
+    dict(
+        type="CosineAnnealingLR",
+        by_epoch=False,
+        begin=warmup,
+        end=iterations,
+        T_max=iterations - warmup,
+    ),
+]
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=3688 * accumulate)
+auto_scale_lr = dict(base_batch_size=global_batch)
+default_hooks = dict(checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=3688 * accumulate))

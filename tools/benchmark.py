@@ -1,0 +1,111 @@
+"""How fast is a training step, against what else one could run?
+
+python tools/benchmark.py CONFIG [--against FOLDER] [--batch N] [--dtype {float32,bfloat16}]
+    [--mask-ratios R ...] [--repeats N] [--threads N]
+
+Forward, backward, on a GPU where there is one, on random images of the config's size. With --against, a
+clone of the method's official repository, in turn with ours in the same process: other load on the
+machine meets both. With --mask-ratios, ours alone at each ratio.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmengine import Config
+from peers import OFFICIAL
+
+import mmmim  # noqa: F401  registers the methods
+from mmmim.registry import MODELS
+
+WARM_UP = 2
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("config", help="of a pretraining method")
+    parser.add_argument("--against", type=Path, help="clone of the official repository")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--mask-ratios", type=float, nargs="+")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--threads", type=int, help="of the CPU; torch's default where left out")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = Config.fromfile(args.config).model
+    size = model.get("host", model).backbone.get("img_size", 224)
+    images = torch.randn(args.batch, 3, size, size, device=device)
+    steps = {name: _step(m.to(device).train(), images, args.dtype) for name, m in _models(args, model)}
+    times, memory = measure(steps, args.repeats, device)
+
+    where = (
+        torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    )
+    print(f"{args.config}: batch {args.batch}, {size} pixels, {args.dtype}, {where}")
+    first = statistics.median(next(iter(times.values())))
+    for name, seconds in times.items():
+        median = statistics.median(seconds)
+        spread = f"{1e3 * min(seconds):.1f} to {1e3 * max(seconds):.1f}"
+        line = (
+            f"{name:>16}: {1e3 * median:9.1f} ms a step ({spread}), {median / first:.2f} of the first"
+        )
+        print(line + (f", peak {memory[name] / 2**20:.0f} MiB" if device == "cuda" else ""))
+
+
+def _models(args: argparse.Namespace, model: dict) -> list[tuple[str, torch.nn.Module]]:
+    """What to run in turn, by name; the first is what the others are compared with."""
+    if args.mask_ratios:
+        ratios = {f"ratio {r:g}": MODELS.build({**model, "mask_ratio": r}) for r in args.mask_ratios}
+        return list(ratios.items())
+    models = [("ours", MODELS.build(model))]
+    if args.against:
+        models.append(("official", OFFICIAL[model["type"]](args.against)))
+    return models
+
+
+def _step(model: torch.nn.Module, images: torch.Tensor, dtype: str) -> Callable[[], None]:
+    """One training step without the optimiser, whose work is the same for all."""
+
+    def step() -> None:
+        mixed = dtype == "bfloat16"
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=mixed):
+            output = model(images)
+        loss = output["loss"] if isinstance(output, dict) else output[0]
+        loss.backward()
+        model.zero_grad(set_to_none=True)
+
+    return step
+
+
+def measure(
+    steps: dict[str, Callable[[], None]], repeats: int, device: str
+) -> tuple[dict[str, list[float]], dict[str, int]]:
+    """Seconds of each step in `repeats` rounds, taken in turn, and on a GPU its peak bytes."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    memory: dict[str, int] = {}
+    for round_ in range(WARM_UP + repeats):
+        for name, step in steps.items():
+            if device == "cuda":
+                torch.cuda.synchronize()
+                torch.cuda.reset_peak_memory_stats()
+            start = time.perf_counter()
+            step()
+            if device == "cuda":
+                torch.cuda.synchronize()
+                memory[name] = torch.cuda.max_memory_allocated()
+            if round_ >= WARM_UP:
+                times[name].append(time.perf_counter() - start)
+    return times, memory
+
+
+if __name__ == "__main__":
+    main()
