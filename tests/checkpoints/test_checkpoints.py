@@ -82,7 +82,7 @@ def test_vitdet_weights_find_their_relative_positions(weights):
     assert recognise(state) == "vitdet"
     ours, left_out = to_mmmim(state)
     assert "backbone.blocks.0.attn.relative_position.rel_pos_h" in ours
-    assert left_out == ["roi_heads.x"]
+    assert left_out == ["roi_heads.x"]  # no layer of Mask R-CNN
 
 
 def test_timm_and_back_is_the_same(weights):
@@ -243,6 +243,14 @@ def test_every_format_has_a_signature_of_its_own(weights):
     states = dict(
         mmmim=weights, mae=official(weights), mmpretrain=mmselfsup(weights), vitdet=vitdet(weights)
     )
+    first = "blocks1.0.norm1.weight"
+    keys = {
+        "convmae": [first],
+        "convmae-fpn": [f"backbone.bottom_up.{first}", "backbone.fpn_lateral2.weight"],
+        "convmae-vitdet": [f"backbone.net.{first}", "backbone.simfp_2.0.weight"],
+        "convmae-upernet": ["backbone.blocks3.0.norm1.weight", "backbone.fpn.0.weight"],
+    }
+    states |= {name: dict.fromkeys(names, torch.zeros(1)) for name, names in keys.items()}
     assert {name: recognise(state) for name, state in states.items()} == {n: n for n in FORMATS}
 
 
