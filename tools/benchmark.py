@@ -5,7 +5,8 @@ python tools/benchmark.py CONFIG [--against FOLDER] [--batch N] [--dtype {float3
 
 Forward, backward, on a GPU where there is one, on random images of the config's size. With --against, a
 clone of the method's official repository, in turn with ours in the same process: other load on the
-machine meets both. With --mask-ratios, ours alone at each ratio.
+machine meets both. With --mask-ratios, ours alone at each ratio, and of ConvMAE also its convolutional
+stages alone.
 """
 
 import argparse
@@ -19,6 +20,8 @@ from mmengine import Config
 from peers import OFFICIAL
 
 import mmmim  # noqa: F401  registers the methods
+from mmmim.backbones.conv_vit import SIZES
+from mmmim.masking import random_mask
 from mmmim.registry import MODELS
 
 WARM_UP = 2
@@ -45,6 +48,10 @@ def main() -> None:
     size = model.get("host", model).backbone.get("img_size", 224)
     images = torch.randn(args.batch, 3, size, size, device=device)
     steps = {name: _step(m.to(device).train(), images, args.dtype) for name, m in _models(args, model)}
+    if args.mask_ratios and model["type"] == "ConvMAE":
+        backbone = _convolutional_stages(model).to(device).train()
+        for ratio in args.mask_ratios:
+            steps[f"stages at {ratio:g}"] = _encoder_step(backbone, images, ratio, args.dtype)
     times, memory = measure(steps, args.repeats, device)
 
     where = (
@@ -82,6 +89,30 @@ def _step(model: torch.nn.Module, images: torch.Tensor, dtype: str) -> Callable[
         loss = output["loss"] if isinstance(output, dict) else output[0]
         loss.backward()
         model.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _convolutional_stages(model: dict) -> torch.nn.Module:
+    """The backbone of a ConvMAE config without its transformer blocks."""
+    arch = model["backbone"].get("arch", "base")
+    size = SIZES[arch] if isinstance(arch, str) else arch
+    arch = {**size, "depths": (*size["depths"][:2], 0)}
+    return MODELS.build({**model["backbone"], "arch": arch})
+
+
+def _encoder_step(
+    backbone: torch.nn.Module, images: torch.Tensor, ratio: float, dtype: str
+) -> Callable[[], None]:
+    length = backbone.grid[0] * backbone.grid[1]
+
+    def step() -> None:
+        mask = random_mask(len(images), length, ratio, images.device)
+        mixed = dtype == "bfloat16"
+        with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=mixed):
+            tokens = backbone.encode_visible(images, mask)
+        tokens.float().square().sum().backward()
+        backbone.zero_grad(set_to_none=True)
 
     return step
 
