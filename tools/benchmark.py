@@ -30,10 +30,11 @@ WARM_UP = 2
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", help="of a pretraining method")
-    parser.add_argument("--against", type=Path, help="clone of the official repository")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--against", type=Path, help="clone of the official repository")
+    other.add_argument("--mask-ratios", type=float, nargs="+")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--mask-ratios", type=float, nargs="+")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, help="of the CPU; torch's default where left out")
     return parser.parse_args()
@@ -65,7 +66,7 @@ def main() -> None:
         line = (
             f"{name:>16}: {1e3 * median:9.1f} ms a step ({spread}), {median / first:.2f} of the first"
         )
-        print(line + (f", peak {memory[name] / 2**20:.0f} MiB" if device == "cuda" else ""))
+        print(line + (f", {memory[name] / 2**20:.0f} MiB" if device == "cuda" else ""))
 
 
 def _models(args: argparse.Namespace, model: dict) -> list[tuple[str, torch.nn.Module]]:
@@ -75,6 +76,12 @@ def _models(args: argparse.Namespace, model: dict) -> list[tuple[str, torch.nn.M
         return list(ratios.items())
     models = [("ours", MODELS.build(model))]
     if args.against:
+        backbone = model.get("backbone", {})
+        known = model["type"] in OFFICIAL and backbone.get("arch") == "base"
+        if not known or backbone.get("img_size") != 224:
+            raise ValueError(
+                f"--against knows {', '.join(OFFICIAL)} at base size and 224 pixels; take such a config"
+            )
         models.append(("official", OFFICIAL[model["type"]](args.against)))
     return models
 
@@ -120,7 +127,10 @@ def _encoder_step(
 def measure(
     steps: dict[str, Callable[[], None]], repeats: int, device: str
 ) -> tuple[dict[str, list[float]], dict[str, int]]:
-    """Seconds of each step in `repeats` rounds, taken in turn, and on a GPU its peak bytes."""
+    """Seconds of each step in `repeats` rounds, taken in turn, and the bytes that it adds on a GPU.
+
+    All models lie in memory together, so a step's memory is counted without any model's weights.
+    """
     times: dict[str, list[float]] = {name: [] for name in steps}
     memory: dict[str, int] = {}
     for round_ in range(WARM_UP + repeats):
@@ -128,11 +138,12 @@ def measure(
             if device == "cuda":
                 torch.cuda.synchronize()
                 torch.cuda.reset_peak_memory_stats()
+                before = torch.cuda.memory_allocated()
             start = time.perf_counter()
             step()
             if device == "cuda":
                 torch.cuda.synchronize()
-                memory[name] = torch.cuda.max_memory_allocated()
+                memory[name] = torch.cuda.max_memory_allocated() - before
             if round_ >= WARM_UP:
                 times[name].append(time.perf_counter() - start)
     return times, memory

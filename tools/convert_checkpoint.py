@@ -50,8 +50,12 @@ def main() -> None:
     print(check_parity(source, original, ours))
 
     state, dropped = EXPORTS[args.to](ours)
-    if not state:
-        raise ValueError(f"--to {args.to} takes an encoder of another kind than '{args.src}' holds")
+    kind = "convmae" if "backbone.patch_embed4.weight" in ours else "timm"
+    if args.to in ("timm", "convmae") and args.to != kind:
+        raise ValueError(
+            f"'{args.src}' holds {FORMATS[source].description}, which --to {args.to} has no names for; "
+            f"take --to {kind}, or --to backbone"
+        )
     if args.to != "mmmim":
         print(f"{args.to}: {len(state)} of {len(ours)} weights kept")
         _report(dropped)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import timm.layers
+import timm.models.swin_transformer as swin
 from torch import nn
 
 
@@ -26,8 +27,24 @@ def fastconvmae(folder: Path) -> nn.Module:
     return module.fastconvmae_convvit_base_patch16_dec512d8b(norm_pix_loss=True)
 
 
+def mixmim(folder: Path) -> nn.Module:
+    """Sense-X/MixMIM: base, normalised pixels; `model(images)` gives (loss, prediction, mask)."""
+    return _import(folder, "models_mixmim").mixmim_base(norm_pix_loss=True)
+
+
 # Method of a config -> its official implementation.
-OFFICIAL = {"ConvMAE": convmae, "FastConvMAE": fastconvmae}
+OFFICIAL = {"ConvMAE": convmae, "FastConvMAE": fastconvmae, "MixMIM": mixmim}
+
+
+class _PatchMerging(swin.PatchMerging):
+    """timm 0.3.2's signature: tokens in a row, on a map whose size is known beforehand."""
+
+    def __init__(self, input_resolution, dim, norm_layer=nn.LayerNorm):
+        super().__init__(dim, norm_layer=norm_layer)
+        self.input_resolution = input_resolution
+
+    def forward(self, tokens):
+        return super().forward(tokens.unflatten(1, self.input_resolution)).flatten(1, 2)
 
 
 def give_back_old_names() -> None:
@@ -38,6 +55,11 @@ def give_back_old_names() -> None:
         "timm.models.helpers": dict(load_pretrained=None),
         "timm.models.resnet": dict(resnet26d=None, resnet50d=None),
         "timm.models.registry": dict(register_model=lambda function: function),
+        "timm.models.swin_transformer": dict(
+            PatchMerging=_PatchMerging,
+            window_partition=lambda x, size: swin.window_partition(x, (size, size)),
+            window_reverse=lambda x, size, h, w: swin.window_reverse(x, (size, size), h, w),
+        ),
     }
     for name, content in stand_ins.items():
         sys.modules[name] = types.ModuleType(name)

@@ -6,7 +6,7 @@ batch size."""
 default_scope = "mmdet"
 
 data_root = "{{$COCO:data/coco}}/"
-pad = dict(type="Pad", size=(1024, 1024), pad_val=dict(img=(128, 128, 128), masks=0))
+grey = dict(size=(1024, 1024), pad_val=dict(img=(128, 128, 128), masks=0))
 
 train_dataloader = dict(
     num_workers=4,
@@ -30,7 +30,7 @@ train_dataloader = dict(
                 allow_negative_crop=True,
             ),
             dict(type="FilterAnnotations", min_gt_bbox_wh=(1e-2, 1e-2)),
-            pad,
+            dict(type="Pad", **grey),
             dict(type="RandomFlip", prob=0.5),
             dict(type="PackDetInputs"),
         ],
@@ -50,7 +50,7 @@ val_dataloader = dict(
         pipeline=[
             dict(type="mmmim.LoadLabelledImage"),
             dict(type="Resize", scale=(1024, 1024), keep_ratio=True),
-            pad,
+            dict(type="mmmim.PadBorder", **grey),
             dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
             dict(
                 type="PackDetInputs",

@@ -10,12 +10,16 @@ from mmmim.layers.conv_block import ConvBlock, Placement, VisibleBlocks, WholeMa
 from mmmim.layers.patch_embed import StageEmbed
 from mmmim.layers.patches import split_patches
 from mmmim.layers.positions import resize_positions, sincos_2d
-from mmmim.layers.relative_positions import DecomposedRelativePosition, RelativePositionBias
-from mmmim.layers.tokens import gather_tokens, visible_indices
+from mmmim.layers.relative_positions import (
+    DecomposedRelativePosition,
+    RelativePositionBias,
+    to_autocast,
+)
+from mmmim.layers.tokens import check_mask, gather_patches, gather_tokens, visible_indices
 from mmmim.layers.transformer import Block, init_like_mae
 from mmmim.registry import MODELS
 
-# Base: models_convmae.py:244-249. Large: MCG-NJU/MixFormer, which loads its weights. Small: published
+# Base: models_convmae.py:241-246. Large: MCG-NJU/MixFormer, which loads its weights. Small: published
 # by name only (MR-MCMAE, arXiv 2303.05475), so its widths are ours, half of base.
 SIZES = {
     "small": dict(embed_dims=(128, 192, 384), depths=(2, 2, 11), num_heads=6),
@@ -83,8 +87,18 @@ class ConvViT(BaseModule):
         stride = patches[0] * patches[1] * patches[2]
         if img_size % stride:
             raise ValueError(f"img_size must be a multiple of the stride {stride}, got {img_size}")
-        if not out_indices or not set(out_indices) <= {0, 1, 2, 3}:
-            raise ValueError(f"out_indices must be among 0, 1, 2 and 3, got {out_indices}")
+        if not set(out_indices) <= {0, 1, 2, 3} or not {2, 3} & set(out_indices):
+            raise ValueError(
+                "out_indices must be among 0, 1, 2 and 3, and name 2 or 3 (the transformer's), "
+                f"got {out_indices}"
+            )
+        if not set(global_blocks) <= set(range(depths[2])):
+            raise ValueError(f"global_blocks must lie in 0..{depths[2] - 1}, got {global_blocks}")
+        if relative_position_size < stride:
+            raise ValueError(
+                f"relative_position_size must be an image side of at least {stride} pixels, "
+                f"got {relative_position_size}"
+            )
         if relative_position not in (None, "decomposed", "bias", "shared"):
             raise ValueError(
                 "relative_position must be 'decomposed', 'bias', 'shared' or None, "
@@ -131,15 +145,16 @@ class ConvViT(BaseModule):
                 )
             )
         self.global_position = self.window_position = None
-        if relative_position == "shared":
+        windows = {block.window_size for block in self.blocks3}
+        if relative_position == "shared" and None in windows:
             self.global_position = RelativePositionBias(global_grid, heads, with_cls_token=False)
-            if window_size is not None:
-                grid = (window_size, window_size)
-                self.window_position = RelativePositionBias(grid, heads, with_cls_token=False)
+        if relative_position == "shared" and window_size in windows - {None}:
+            grid = (window_size, window_size)
+            self.window_position = RelativePositionBias(grid, heads, with_cls_token=False)
         self._init_like_official()
 
     def _init_like_official(self) -> None:
-        """models_convmae.py:79-109: Linear and the third embedding Xavier, convolutions as torch's.
+        """models_convmae.py:75-103: Linear and the third embedding Xavier, convolutions as torch's.
 
         The linear maps inside convolutional blocks are 1x1 convolutions there, so they keep torch's
         default, which is the same for both.
@@ -158,19 +173,16 @@ class ConvViT(BaseModule):
         p = self.patch_size
         images = F.pad(images, (0, -images.shape[-1] % p, 0, -images.shape[-2] % p))
         stage1, stage2 = self._convolve(images.permute(0, 2, 3, 1), WholeMap(), WholeMap())
-        maps = {0: stage1, 1: stage2}
-        if self.out_indices[-1] >= 2:
-            tokens = self.patch_embed4(self.patch_embed3(stage2))
-            grid = tuple(tokens.shape[1:3])
-            tokens = tokens.flatten(1, 2) + self._positions(grid)
-            maps[2] = self._attend(tokens, grid).unflatten(1, grid)
-        maps = {i: m.permute(0, 3, 1, 2) for i, m in maps.items()}
-        if 3 in self.out_indices:
-            maps[3] = F.max_pool2d(maps[2], kernel_size=2, stride=2, ceil_mode=True)
+        tokens = self.patch_embed4(self.patch_embed3(stage2))
+        grid = tuple(tokens.shape[1:3])
+        tokens = tokens.flatten(1, 2) + self._positions(grid)
+        stage3 = self._attend(tokens, grid).unflatten(1, grid)
+        maps = [stage.permute(0, 3, 1, 2) for stage in (stage1, stage2, stage3)]
+        maps.append(F.max_pool2d(maps[2], kernel_size=2, stride=2, ceil_mode=True))
         return tuple(maps[i].contiguous() for i in self.out_indices)
 
     def encode_visible(self, images: Tensor, mask: Tensor) -> Tensor:
-        """The last stage of `encode_visible_stages`: (B, V, D)."""
+        """The last stage of `encode_visible_stages`: (K * B, V, D)."""
         return self.encode_visible_stages(images, mask)[-1]
 
     def encode_visible_stages(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -178,34 +190,32 @@ class ConvViT(BaseModule):
 
         Args:
             images: (B, 3, H, W), sides multiples of the stride.
-            mask: (B, L) bool, True = hidden.
+            mask: (K * B, L) bool, True = hidden; K masks of each image, one batch after another.
 
         Returns:
-            Tokens of the visible patches, in row-major order: (B, V, s, s, C1) and (B, V, t, t, C2),
-            s and t tokens along one side of a patch, and (B, V, C3). None is normalised.
+            Tokens of the visible patches, in row-major order: (K * B, V, s, s, C1) and
+            (K * B, V, t, t, C2), s and t tokens along one side of a patch, and (K * B, V, C3). None is
+            normalised.
 
         Raises:
             ValueError: the model has windows or relative positions, the image size is not a
                 multiple of the stride, or the mask does not fit.
         """
-        if any(b.window_size or b.attn.relative_position for b in self.blocks3) or self.global_position:
+        positions = [self.global_position, *(b.attn.relative_position for b in self.blocks3)]
+        if any(positions) or any(block.window_size for block in self.blocks3):
             raise ValueError(
                 "encode_visible needs a ConvViT without windows and relative positions: "
                 "drop window_size and relative_position from the backbone while pretraining"
             )
         patches = split_patches(images, self.patch_size)
-        if mask.shape != patches.shape[:2]:
-            raise ValueError(
-                f"mask must have shape {tuple(patches.shape[:2])} (images x patches), "
-                f"got {tuple(mask.shape)}"
-            )
+        check_mask(mask, patches)
         grid = (images.shape[2] // self.patch_size, images.shape[3] // self.patch_size)
         visible = visible_indices(mask)
         placements = (VisibleBlocks(visible, grid, side) for side in self.sides)
-        pixels = gather_tokens(patches, visible).permute(0, 1, 3, 4, 2)
+        pixels = gather_patches(patches, visible).permute(0, 1, 3, 4, 2)
         stage1, stage2 = self._convolve(pixels, *placements)
         tokens = self.patch_embed4(self.patch_embed3(stage2)).flatten(1, 3)
-        positions = self._positions(grid).expand(len(images), -1, -1)
+        positions = self._positions(grid).expand(len(mask), -1, -1)
         tokens = self._attend(tokens + gather_tokens(positions, visible), grid)
         return stage1, stage2, tokens
 
@@ -237,9 +247,9 @@ class ConvViT(BaseModule):
         """Stage 3 on tokens (B, N, C)."""
         global_bias = window_bias = None
         if self.global_position is not None:
-            global_bias = self.global_position.bias(grid, with_cls_token=False)
+            global_bias = to_autocast(self.global_position.bias(grid))
         if self.window_position is not None:
-            window_bias = self.window_position.bias(self.window_position.grid, with_cls_token=False)
+            window_bias = to_autocast(self.window_position.bias(self.window_position.grid))
         for block in self.blocks3:
             bias = global_bias if block.window_size is None else window_bias
             tokens = self._run(block, tokens, grid, bias)

@@ -10,7 +10,7 @@ from mmmim.layers.patch_embed import PatchEmbed
 from mmmim.layers.patches import split_patches
 from mmmim.layers.positions import resize_positions, sincos_2d
 from mmmim.layers.relative_positions import DecomposedRelativePosition, RelativePositionBias
-from mmmim.layers.tokens import gather_tokens, visible_indices
+from mmmim.layers.tokens import check_mask, gather_patches, gather_tokens, visible_indices
 from mmmim.layers.transformer import Block, init_like_mae
 from mmmim.registry import MODELS
 
@@ -75,6 +75,8 @@ class ViT(BaseModule):
         size = {"mlp_ratio": 4.0, **_size(arch)}
         if img_size % patch_size:
             raise ValueError(f"img_size must be a multiple of patch_size {patch_size}, got {img_size}")
+        if not set(global_blocks) <= set(range(size["depth"])):
+            raise ValueError(f"global_blocks must lie in 0..{size['depth'] - 1}, got {global_blocks}")
         if window_size is not None and with_cls_token:
             raise ValueError(
                 "a class token has no place in a window: set with_cls_token=False "
@@ -143,10 +145,10 @@ class ViT(BaseModule):
 
         Args:
             images: (B, 3, H, W), sides multiples of the patch size.
-            mask: (B, L) bool, True = hidden.
+            mask: (K * B, L) bool, True = hidden; K masks of each image, one batch after another.
 
         Returns:
-            (B, [1 +] V, D): the class token, then the visible patches in row-major order.
+            (K * B, [1 +] V, D): the class token, then the visible patches in row-major order.
 
         Raises:
             ValueError: the model has windows or relative positions, the image size is not a
@@ -158,15 +160,11 @@ class ViT(BaseModule):
                 "drop window_size and relative_position from the backbone while pretraining"
             )
         patches = split_patches(images, self.patch_size)
-        if mask.shape != patches.shape[:2]:
-            raise ValueError(
-                f"mask must have shape {tuple(patches.shape[:2])} (images x patches), "
-                f"got {tuple(mask.shape)}"
-            )
+        check_mask(mask, patches)
         grid = (images.shape[2] // self.patch_size, images.shape[3] // self.patch_size)
         visible = visible_indices(mask)
-        positions = self._patch_positions(grid).expand(len(images), -1, -1)
-        tokens = self.patch_embed.embed(gather_tokens(patches, visible))
+        positions = self._patch_positions(grid).expand(len(mask), -1, -1)
+        tokens = self.patch_embed.embed(gather_patches(patches, visible))
         tokens = self._with_cls(tokens + gather_tokens(positions, visible))
         for block in self.blocks:
             tokens = self._run(block, tokens, grid)

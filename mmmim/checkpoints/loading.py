@@ -1,5 +1,6 @@
 """Starting a backbone from a checkpoint, with one line of what happened."""
 
+import math
 import re
 from dataclasses import dataclass, field
 
@@ -11,10 +12,13 @@ from torch import Tensor, nn
 from mmmim.checkpoints.files import read_checkpoint
 from mmmim.checkpoints.formats import to_mmmim
 from mmmim.layers.positions import resize_positions
+from mmmim.layers.relative_positions import resize_offsets
 from mmmim.registry import WEIGHT_INITIALIZERS
 
 # What transfer adds to a pretrained backbone; it may start anew.
-NEW_IN_TRANSFER = r".*(\.relative_position\.\w+|\.ls[12]\.gamma)|(window|global)_position\.table"
+NEW_IN_TRANSFER = (
+    r".*(\.relative_position\.\w+|\.ls[12]\.gamma)|(window|global)_position\.table|norm[012]\.\w+"
+)
 
 
 class CheckpointMismatch(ValueError):
@@ -93,7 +97,7 @@ def load_backbone(module: nn.Module, checkpoint: str) -> LoadReport:
         raise CheckpointMismatch(
             f"'{checkpoint}' does not fit {type(module).__name__} ({report}). "
             f"Missing: {_shorten(missing)}. Of another size: {_shorten(misfits)}. "
-            "Check that arch, patch_size and the method of the config are the checkpoint's"
+            "Check that the backbone's type, arch and patch size are the checkpoint's"
         )
     module.load_state_dict(values, strict=False)
     return report
@@ -105,11 +109,32 @@ def _fit(name: str, value: Tensor, current: Tensor) -> Tensor | None:
         return value
     if value.ndim != current.ndim or value.shape[-1] != current.shape[-1]:
         return None
-    if name == "pos_embed":
+    if name in ("pos_embed", "absolute_pos_embed"):
         return _resize_pos_embed(value, current.shape[1])
     if name.endswith((".rel_pos_h", ".rel_pos_w")):  # as detectron2 resizes them on the fly
         size = current.shape[0]
         return F.interpolate(value.T[None].float(), size=size, mode="linear")[0].T
+    if name.endswith((".relative_position.table", "_position.table")):
+        return _resize_offsets(value, current.shape[0])
+    return None
+
+
+def _resize_offsets(value: Tensor, rows: int) -> Tensor | None:
+    """The table of a square RelativePositionBias -> the same with `rows` rows, or None."""
+    old, new = _offset_grid(len(value)), _offset_grid(rows)
+    if old is None or new is None or old[0] != new[0]:
+        return None
+    (cls, old_side), (_, new_side) = old, new
+    offsets = resize_offsets(value[: len(value) - cls], (old_side, old_side), (new_side, new_side))
+    return torch.cat([offsets, value[len(value) - cls :]])
+
+
+def _offset_grid(rows: int) -> tuple[int, int] | None:
+    """(rows of the class token, side of the map) of a table with (2 side - 1) ** 2 offsets, or None."""
+    for cls in (0, 3):
+        side = (math.isqrt(rows - cls) + 1) // 2
+        if (2 * side - 1) ** 2 + cls == rows:
+            return cls, side
     return None
 
 

@@ -8,7 +8,7 @@ from mmmim.layers.patch_embed import merge_tokens
 class MultiScaleFusion(nn.Module):
     """Projects stages 1 and 2 to one token a patch, adds them to stage 3, then normalises.
 
-    models_convmae.py:48-49, 185, 192 and 206-208 (`stage1_output_decode`, `stage2_output_decode`,
+    models_convmae.py:37-38, 170, 175 and 189-190 (`stage1_output_decode`, `stage2_output_decode`,
     `norm`). Transfer reads none of it.
 
     Args:

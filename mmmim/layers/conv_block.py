@@ -82,7 +82,7 @@ class _TakeRows(torch.autograd.Function):
 class ConvBlock(nn.Module):
     """x + conv2(depthwise(conv1(norm(x)))), then x + mlp(norm(x)), on tokens with channels last.
 
-    Parameter names are the official ones (vision_transformer.py:102-126); its 1x1 convolutions are
+    Parameter names are the official ones (vision_transformer.py:101-123); its 1x1 convolutions are
     linear maps here.
 
     Args:

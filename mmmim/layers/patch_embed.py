@@ -32,7 +32,7 @@ class PatchEmbed(nn.Module):
 class StageEmbed(nn.Module):
     """Squares of p * p tokens to one, LayerNorm, GELU: how a stage of ConvMAE's encoder begins.
 
-    Names and constants: vision_transformer.py:190-211 of the official code.
+    Names and constants: vision_transformer.py:174-196 of the official code.
 
     Args:
         size: p, tokens (or pixels) along one side of a square.
@@ -48,7 +48,8 @@ class StageEmbed(nn.Module):
         """(..., H, W, C) -> (..., H / p, W / p, D); H and W are multiples of p."""
         # The stage's residual stream begins here. It stays in float32 under autocast, as do all norms:
         # its sums over the depth are what half precision rounds away, or in float16 overflows with.
-        return F.gelu(self.norm(merge_tokens(tokens, self.proj).float()))
+        tokens = merge_tokens(tokens, self.proj)
+        return F.gelu(self.norm(tokens.to(self.norm.weight.dtype)))
 
 
 def merge_tokens(tokens: Tensor, conv: nn.Conv2d) -> Tensor:
@@ -61,3 +62,40 @@ def merge_tokens(tokens: Tensor, conv: nn.Conv2d) -> Tensor:
     # The weight is (D, C, p, p); a square's tokens lie row by row, channels last.
     weight = conv.weight.permute(0, 2, 3, 1).flatten(1)
     return F.linear(squares.flatten(-3), weight, conv.bias)
+
+
+class NormedPatchEmbed(PatchEmbed):
+    """Patches to tokens, then LayerNorm: Swin's and MixMIM's (timm's PatchEmbed with a norm)."""
+
+    def __init__(self, patch_size: int, dim: int) -> None:
+        super().__init__(patch_size, dim)
+        self.proj.reset_parameters()  # MixMIM keeps torch's, models_mixmim.py:281-303
+        self.norm = nn.LayerNorm(dim, eps=1e-5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, H / p, W / p, D), in float32 also under autocast, as `StageEmbed`."""
+        return self.norm(super().forward(images).to(self.norm.weight.dtype))
+
+
+class MergePatches(nn.Module):
+    """Squares of 2 x 2 tokens to one of twice the width: Swin's patch merging, in timm's order.
+
+    Args:
+        dim: width of the incoming tokens.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(4 * dim, eps=1e-5)
+        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, ceil(H / 2), ceil(W / 2), 2 C), zeros where a side is odd.
+
+        A square's tokens lie column by column (timm models/swin_transformer.py, PatchMerging). The
+        result begins a residual stream, see `StageEmbed`.
+        """
+        tokens = F.pad(tokens, (0, 0, 0, tokens.shape[2] % 2, 0, tokens.shape[1] % 2))
+        squares = tokens.unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (B, H/2, 2, W/2, 2, C)
+        merged = self.reduction(self.norm(squares.permute(0, 1, 3, 4, 2, 5).flatten(3)))
+        return merged.to(self.norm.weight.dtype)

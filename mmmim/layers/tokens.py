@@ -4,6 +4,20 @@ import torch
 from torch import Tensor
 
 
+def check_mask(mask: Tensor, patches: Tensor) -> None:
+    """Whether a mask (K * B, L) is one of patches (B, L, ...).
+
+    Raises:
+        ValueError: it is not.
+    """
+    images, length = patches.shape[:2]
+    if mask.dim() != 2 or mask.shape[1] != length or len(mask) % images:
+        raise ValueError(
+            f"mask must have shape ({images}, {length}) (images x patches), or several such one after "
+            f"another, got {tuple(mask.shape)}"
+        )
+
+
 def visible_indices(mask: Tensor) -> Tensor:
     """(B, L) mask -> (B, V) positions of the visible tokens, ascending.
 
@@ -25,6 +39,15 @@ def visible_indices(mask: Tensor) -> Tensor:
 def hidden_indices(mask: Tensor) -> Tensor:
     """(B, L) mask -> (B, M) positions of the hidden tokens, ascending."""
     return visible_indices(~mask)
+
+
+def gather_patches(patches: Tensor, indices: Tensor) -> Tensor:
+    """Patches (B, L, ...) of images and (K * B, V) -> (K * B, V, ...).
+
+    Row i of the indices is of image i % B: several masks of one batch come one after another.
+    """
+    image = torch.arange(len(indices), device=indices.device) % len(patches)
+    return patches[image.unsqueeze(1), indices]
 
 
 def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:

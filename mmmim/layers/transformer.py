@@ -32,11 +32,11 @@ class Attention(nn.Module):
         """(B, N, D) -> (B, N, D).
 
         `grid` is (rows, columns), read by relative positions only; `bias` (1, heads, N, N) is added to
-        the logits of an attention without a relative position of its own.
+        the logits instead of the attention's own relative position.
         """
         qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
-        if self.relative_position is not None:
+        if bias is None and self.relative_position is not None:
             bias = self.relative_position(query, grid)
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
         return self.proj(out.transpose(1, 2).flatten(2))
@@ -121,4 +121,5 @@ def init_like_mae(module: nn.Module) -> None:
     for child in module.modules():
         if isinstance(child, nn.Linear):
             nn.init.xavier_uniform_(child.weight)
-            nn.init.zeros_(child.bias)
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)

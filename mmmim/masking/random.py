@@ -17,8 +17,8 @@ def random_mask(batch: int, length: int, ratio: float, device: torch.device | st
     keep = int(length * (1 - ratio))
     if not 0 < keep < length:
         raise ValueError(
-            f"mask_ratio {ratio} keeps {keep} of {length} patches; "
-            "it must leave at least one visible and one hidden"
+            f"mask_ratio {ratio} keeps {keep} of {length} patches; it must leave at least one visible "
+            f"and one hidden: between {1 / max(length, 1):.2g} and {1 - 1 / max(length, 1):.2g}"
         )
     visible = _shuffled(batch, length, device)[:, :keep]
     mask = torch.ones(batch, length, dtype=torch.bool, device=device)
@@ -29,16 +29,17 @@ def complementary_masks(batch: int, length: int, ratio: float, device: torch.dev
     """Masks that together show every patch once. -> (masks, batch, length) bool, True = hidden.
 
     One draw as `random_mask`'s, whose order is cut into 1 / (1 - ratio) equal parts, each visible in
-    one mask (Alpha-VL/FastConvMAE models_fastconvmae.py:154-183).
+    one mask (Alpha-VL/FastConvMAE models_fastconvmae.py:140-190).
 
     Raises:
         ValueError: the visible share does not divide the patches into equal parts.
     """
     parts = round(1 / (1 - ratio)) if ratio < 1 else 0
     if parts < 2 or abs(parts * (1 - ratio) - 1) > 1e-6 or length % parts:
+        ratios = [f"{1 - 1 / n:.4g}" for n in range(2, 11) if length % n == 0]
         raise ValueError(
-            f"mask_ratio {ratio} does not split {length} patches into equal visible parts; "
-            "take 1 - 1 / n with an n that divides them, such as 0.5 or 0.75"
+            f"mask_ratio {ratio} does not split {length} patches into equal visible parts; take one of "
+            f"{', '.join(ratios) or 'none up to 0.9'} (1 - 1 / n, n a divisor), or another image size"
         )
     parts_visible = _shuffled(batch, length, device).unflatten(1, (parts, -1)).transpose(0, 1)
     masks = torch.ones(parts, batch, length, dtype=torch.bool, device=device)

@@ -13,15 +13,19 @@ class PixelMethod(Method):
     """A method has a `backbone`, an `encode`, a `decoder`, a `target` and a `mask_ratio`."""
 
     def encode(self, images: Tensor, mask: Tensor) -> Tensor:
-        """(B, 3, H, W) and mask (B, L) -> what the decoder reads, visible patches alone."""
+        """(B, 3, H, W) and mask (K * B, L) -> what the decoder reads, visible patches alone."""
         raise NotImplementedError
 
     def loss(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) -> mean squared error on hidden patches (models_mae.py:198-216)."""
-        mask = self.draw_mask(images)
+        mask = self.draw_masks(images)
         prediction = self.decoder(self.encode(images, mask), mask)
         target = self.target(images, mask)
         return dict(loss=(prediction.float() - target).square().mean())
+
+    def draw_masks(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (K * B, L) bool: K masks of each image, one batch after another."""
+        return self.draw_mask(images)
 
     def draw_mask(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, L) bool, True = hidden."""

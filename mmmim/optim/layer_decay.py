@@ -6,6 +6,7 @@ from mmengine.logging import MMLogger
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIMIZERS
+from mmengine.utils.dl_utils.parrots_wrapper import SyncBatchNorm
 from torch import nn
 
 from mmmim.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
@@ -19,6 +20,7 @@ NORMS = {
     nn.GroupNorm,
     nn.LayerNorm,
     nn.SyncBatchNorm,
+    SyncBatchNorm,  # mmengine's subclass, which dict(type="SyncBN") builds
 }
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mmmim.layers.patches import flatten_pixels, split_patches
-from mmmim.layers.tokens import hidden_indices
+from mmmim.layers.tokens import gather_patches, hidden_indices
 
 # facebookresearch/mae models_mae.py:209
 EPSILON = 1e-6
@@ -27,7 +27,7 @@ class PixelTarget(nn.Module):
     def forward(self, images: Tensor, mask: Tensor) -> Tensor:
         """(B, 3, H, W) and mask (K * B, L) -> (K * B, M, p * p * 3) float32, hidden patches in order.
 
-        Row i of the mask is of image i % B: several masks of one batch come one after another.
+        K masks of each image, one batch after another.
         """
         patches = self._hidden_patches(images, mask)
         if not self.norm_pix:
@@ -52,8 +52,7 @@ class PixelTarget(nn.Module):
 
     def _hidden_patches(self, images: Tensor, mask: Tensor) -> Tensor:
         patches = split_patches(images.float(), self.patch_size)
-        image = torch.arange(len(mask), device=mask.device) % len(images)
-        return flatten_pixels(patches[image.unsqueeze(1), hidden_indices(mask)])
+        return flatten_pixels(gather_patches(patches, hidden_indices(mask)))
 
 
 def _statistics(patches: Tensor) -> tuple[Tensor, Tensor]:

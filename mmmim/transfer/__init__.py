@@ -3,5 +3,6 @@
 from mmmim.transfer.feature_pyramid import SimpleFeaturePyramid
 from mmmim.transfer.halved import AppendHalved
 from mmmim.transfer.loading import LoadLabelledImage
+from mmmim.transfer.padding import PadBorder
 
-__all__ = ["AppendHalved", "LoadLabelledImage", "SimpleFeaturePyramid"]
+__all__ = ["AppendHalved", "LoadLabelledImage", "PadBorder", "SimpleFeaturePyramid"]

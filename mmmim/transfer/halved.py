@@ -13,7 +13,7 @@ from mmmim.registry import MODELS
 class AppendHalved(BaseModule):
     """Appends the last map, halved by a convolution, a norm and GELU: ConvMAE's stride 32 for UperNet.
 
-    Alpha-VL/ConvMAE SEG/backbone/convmae.py:325-329 (`fpn`). The 3x3 convolution has no padding there,
+    Alpha-VL/ConvMAE SEG/backbone/convmae.py:364-368 (`fpn`). The 3x3 convolution has no padding there,
     so 32 positions become 15; released weights were trained on it, so it is kept.
 
     Args:
@@ -34,5 +34,14 @@ class AppendHalved(BaseModule):
         )
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """Maps (B, C_i, H_i, W_i) -> the same, and (B, C, (H - 1) // 2, (W - 1) // 2) of the last."""
+        """Maps (B, C_i, H_i, W_i) -> the same, and (B, C, (H - 1) // 2, (W - 1) // 2) of the last.
+
+        Raises:
+            ValueError: the last map is smaller than the convolution.
+        """
+        if min(maps[-1].shape[2:]) < 3:
+            raise ValueError(
+                f"the last map must be at least 3x3 to be halved, got {tuple(maps[-1].shape[2:])}: "
+                "use larger images or crops, three times the map's stride at least"
+            )
         return (*maps, self.halve(maps[-1]))

@@ -87,6 +87,12 @@ def test_forward_at_any_size_with_gradients_to_every_parameter(size, config):
     assert not without
 
 
+def test_a_shared_table_that_no_block_reads_does_not_exist():
+    assert conv_vit(**SHARED).window_position is None
+    assert conv_vit(**SHARED, window_size=3).global_position is None
+    assert conv_vit(**SHARED, window_size=3, global_blocks=(0, 1)).window_position is None
+
+
 def test_only_the_maps_asked_for():
     images = torch.randn(1, 3, 64, 64)
     everything, last = conv_vit(), conv_vit(out_indices=(2,))
@@ -105,13 +111,19 @@ def test_shared_positions_are_one_table_each():
     assert not torch.allclose(before, model(images)[2])
 
 
-def test_checkpointing_keeps_gradients():
-    images, gradients = torch.randn(2, 3, 64, 64), []
+@pytest.mark.parametrize("config", [{}, dict(SHARED, **WINDOWED)])
+def test_checkpointing_computes_twice_and_keeps_gradients(config):
+    images, gradients, calls = torch.randn(2, 3, 64, 64), [], []
     for with_cp in (False, True):
         torch.manual_seed(0)
-        model = conv_vit(with_cp=with_cp)
-        model.encode_visible(images, random_mask(2, 16, 12)).square().mean().backward()
+        model = conv_vit(with_cp=with_cp, out_indices=(2,), **config)
+        count = []
+        for block in (*model.blocks1, *model.blocks2, *model.blocks3):
+            block.register_forward_pre_hook(lambda *_, count=count: count.append(1))
+        model(images)[0].square().mean().backward()
+        calls.append(len(count))
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+    assert calls == [5, 10]
     for plain, checkpointed in zip(*gradients, strict=True):
         assert torch.allclose(plain, checkpointed, atol=1e-6)
 
@@ -145,6 +157,9 @@ def test_layers_are_numbered_for_decay():
         (dict(arch=dict(depths=(1, 1, 1))), "missing"),
         (dict(img_size=72), "multiple of the stride 16, got 72"),
         (dict(out_indices=(4,)), "among 0, 1, 2 and 3"),
+        (dict(out_indices=(0, 1)), "name 2 or 3"),
+        (dict(window_size=3, global_blocks=(1, 2)), r"lie in 0\.\.1, got \(1, 2\)"),
+        (dict(relative_position="shared", relative_position_size=8), "at least 16 pixels, got 8"),
         (dict(relative_position="rotary"), "got 'rotary'"),
     ],
 )
@@ -165,6 +180,10 @@ def test_what_cannot_be_encoded_says_why():
         conv_vit().encode_visible(torch.zeros(1, 3, 70, 64), mask)
     with pytest.raises(ValueError, match="Lower mask_ratio"):
         conv_vit().encode_visible(images, ~mask)
+
+
+def test_a_model_of_another_type_runs():
+    assert conv_vit().double()(torch.randn(1, 3, 64, 64, dtype=torch.float64))[2].dtype == torch.float64
 
 
 def test_bfloat16_keeps_the_residual_stream_in_float32():

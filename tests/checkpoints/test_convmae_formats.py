@@ -1,5 +1,7 @@
 """Official ConvMAE files: pretraining, fine-tuning, detection, segmentation, and back."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +93,37 @@ def test_a_transfer_backbone_starts_from_pretraining(tmp_path, weights, form):
     assert report.resized == ["pos_embed"]
     assert report.new == ["global_position.table", "window_position.table"]
     assert not report.unused
+
+
+def test_tables_of_positions_are_resized_to_another_crop(tmp_path):
+    """A segmenter at 128 pixels from one at 64, whose bias tables are of its crop."""
+    config = dict(BACKBONE, relative_position="bias", layer_scale=1.0)
+    small = MODELS.build(dict(config, relative_position_size=64))
+    for block in small.blocks3:
+        torch.nn.init.ones_(block.attn.relative_position.table)
+    path = tmp_path / "segmenter.pth"
+    write_checkpoint(path, {f"backbone.{k}": v for k, v in small.state_dict().items()}, {})
+    large = MODELS.build(dict(config, img_size=128, relative_position_size=128))
+    report = load_backbone(large, str(path))
+    tables = [f"blocks3.{i}.attn.relative_position.table" for i in range(2)]
+    assert sorted(report.resized) == [*tables, "pos_embed"]
+    assert torch.allclose(large.state_dict()[tables[0]], torch.ones(15 * 15, 2), atol=1e-5)
+
+
+@pytest.mark.parametrize(("of", "to"), [("convmae", "timm"), ("mae", "convmae")])
+def test_an_export_under_names_of_another_kind_is_refused(tmp_path, weights, of, to):
+    source = tmp_path / "source.pth"
+    state = official(weights)
+    if of == "mae":
+        state = {"pos_embed": torch.zeros(1, 5, 8), "blocks.0.norm1.weight": torch.ones(8)}
+        state |= {"patch_embed.proj.weight": torch.zeros(8, 3, 4, 4)}
+    torch.save(state, source)
+    command = [sys.executable, "-W", "ignore", "tools/convert_checkpoint.py", source]
+    command += [tmp_path / "target.pth", "--to", to]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode != 0
+    assert f"take --to {'convmae' if of == 'convmae' else 'timm'}" in result.stderr
+    assert not (tmp_path / "target.pth").exists()
 
 
 @pytest.mark.parametrize(

@@ -72,3 +72,22 @@ def test_bias_of_another_grid_keeps_its_centre():
     module.table.data[24] = 1.0  # of 7 x 7 offsets, the one of a token with itself
     bias = module(torch.zeros(1, 1, 36, 4), (6, 6))[0, 0]
     assert bias.diagonal().min() == bias.max()
+
+
+def test_a_smaller_map_reads_the_middle_of_a_bias_table():
+    """An offset means the same on every map that the table covers."""
+    module = RelativePositionBias((4, 5), 2, with_cls_token=False)
+    torch.nn.init.normal_(module.table)
+    whole = module.bias((4, 5)).view(2, 4, 5, 4, 5)
+    part = module.bias((2, 3)).view(2, 2, 3, 2, 3)
+    assert torch.equal(part, whole[:, :2, :3, :2, :3])
+    assert part.stride(-1) == 1  # what the fused kernels of GPUs ask for
+
+
+def test_a_bias_table_grows_only_along_the_side_that_does_not_fit():
+    module = RelativePositionBias((4, 4), 1, with_cls_token=False)
+    with torch.no_grad():  # a ramp down the rows: resizing columns does not change it
+        module.table.copy_(torch.arange(7.0).repeat_interleave(7).unsqueeze(1))
+    larger = module.bias((2, 6)).view(2, 6, 2, 6)
+    assert larger[0, 0, 1, 0].item() == pytest.approx(2.0, abs=1e-5)
+    assert larger[1, 5, 0, 0].item() == pytest.approx(4.0, abs=1e-5)

@@ -45,7 +45,7 @@ def test_complementary_masks_show_every_patch_once(ratio):
 
 
 def test_complementary_masks_are_cut_from_the_official_order():
-    """models_fastconvmae.py:154-183: argsort of one draw, part i is visible in mask i."""
+    """models_fastconvmae.py:140-190: argsort of one draw, part i is visible in mask i."""
     torch.manual_seed(7)
     order = torch.rand(2, 196).argsort(dim=1)
     torch.manual_seed(7)
@@ -58,5 +58,7 @@ def test_complementary_masks_are_cut_from_the_official_order():
 
 @pytest.mark.parametrize("ratio", [0.0, 0.6, 0.9, 1.0])
 def test_a_ratio_that_does_not_split_is_refused(ratio):
-    with pytest.raises(ValueError, match="does not split 196 patches"):
+    with pytest.raises(ValueError, match=r"does not split 196 patches.*one of 0\.5, 0\.75, 0\.8571"):
         complementary_masks(1, 196, ratio, "cpu")
+    with pytest.raises(ValueError, match=r"does not split 49 patches.*one of 0\.8571 "):
+        complementary_masks(1, 49, 0.75, "cpu")

@@ -81,3 +81,16 @@ def test_mixed_precision_falls_back_to_float32_on_a_cpu():
     before = layer.weight.detach().clone()
     wrapper.update_params(output.sum())
     assert not torch.equal(layer.weight, before)
+
+
+def test_every_kind_of_batch_norm_is_exempt():
+    from mmcv.cnn import build_norm_layer
+
+    model = nn.Module()
+    model.backbone = MODELS.build(dict(type="ViT", arch=dict(embed_dims=16, depth=1, num_heads=1)))
+    model.neck = build_norm_layer(dict(type="SyncBN"), 8)[1]
+    constructor = LayerDecayOptimWrapperConstructor(
+        dict(optimizer=dict(type="AdamW", lr=1.0, weight_decay=0.1)), dict(norm_decay_mult=0.0)
+    )
+    decays = {plan.name: plan.weight_decay for plan in constructor.plan(model)}
+    assert decays["neck.weight"] == decays["neck.bias"] == 0

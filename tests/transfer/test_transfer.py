@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -46,3 +47,18 @@ def test_a_halved_map_is_appended():
     *same, halved = neck(maps)
     assert all(a is b for a, b in zip(same, maps, strict=True))
     assert halved.shape == (2, 8, 3, 3)  # without padding, as the official one
+
+
+def test_a_map_too_small_to_halve_says_so():
+    neck = MODELS.build(dict(type="AppendHalved", in_channels=8, norm_cfg=dict(type="BN")))
+    with pytest.raises(ValueError, match=r"at least 3x3 .*got \(2, 4\)"):
+        neck((torch.randn(1, 8, 2, 4),))
+
+
+def test_a_border_is_not_part_of_the_image():
+    """mmdet clips boxes to img_shape."""
+    pad = TRANSFORMS.build(dict(type="PadBorder", size=(32, 32), pad_val=dict(img=(128, 128, 128))))
+    results = pad(dict(img=np.zeros((20, 32, 3), np.uint8), img_shape=(20, 32)))
+    assert results["img"].shape == (32, 32, 3)
+    assert results["img"][-1, 0].tolist() == [128] * 3
+    assert results["img_shape"] == (20, 32)
