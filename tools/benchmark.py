@@ -1,12 +1,12 @@
 """How fast is a training step, against what else one could run?
 
-python tools/benchmark.py CONFIG [--against FOLDER] [--batch N] [--dtype {float32,bfloat16}]
-    [--mask-ratios R ...] [--repeats N] [--threads N]
+python tools/benchmark.py CONFIG [--against {FOLDER,mmpretrain} ...] [--mask-ratios R ...]
+    [--batch N] [--dtype {float32,bfloat16}] [--repeats N] [--threads N]
 
 Forward, backward, on a GPU where there is one, on random images of the config's size. With --against, a
-clone of the method's official repository, in turn with ours in the same process: other load on the
-machine meets both. With --mask-ratios, ours alone at each ratio, and of ConvMAE also its convolutional
-stages alone.
+clone of the method's official repository, or mmpretrain's implementation, in turn with ours in the same
+process: other load on the machine meets all. With --mask-ratios, ours alone at each ratio, and of
+ConvMAE also its convolutional stages alone.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from mmengine import Config
-from peers import OFFICIAL
+from peers import MMPRETRAIN, OFFICIAL
 
 import mmmim  # noqa: F401  registers the methods
 from mmmim.backbones.conv_vit import SIZES
@@ -31,7 +31,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("config", help="of a pretraining method")
     other = parser.add_mutually_exclusive_group()
-    other.add_argument("--against", type=Path, help="clone of the official repository")
+    other.add_argument(
+        "--against", nargs="+", default=[], help="clone of the official repository, or 'mmpretrain'"
+    )
     other.add_argument("--mask-ratios", type=float, nargs="+")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
@@ -75,14 +77,16 @@ def _models(args: argparse.Namespace, model: dict) -> list[tuple[str, torch.nn.M
         ratios = {f"ratio {r:g}": MODELS.build({**model, "mask_ratio": r}) for r in args.mask_ratios}
         return list(ratios.items())
     models = [("ours", MODELS.build(model))]
-    if args.against:
-        backbone = model.get("backbone", {})
-        known = model["type"] in OFFICIAL and backbone.get("arch") == "base"
-        if not known or backbone.get("img_size") != 224:
-            raise ValueError(
-                f"--against knows {', '.join(OFFICIAL)} at base size and 224 pixels; take such a config"
-            )
-        models.append(("official", OFFICIAL[model["type"]](args.against)))
+    backbone = model.get("backbone", {})
+    if args.against and (backbone.get("arch") != "base" or backbone.get("img_size") != 224):
+        raise ValueError("--against compares base sizes at 224 pixels; take such a config")
+    for name in args.against:
+        known = MMPRETRAIN if name == "mmpretrain" else OFFICIAL
+        if model["type"] not in known:
+            raise ValueError(f"--against {name} knows {', '.join(known)}, got {model['type']}")
+        build = known[model["type"]]
+        peer = ("mmpretrain", build()) if name == "mmpretrain" else ("official", build(Path(name)))
+        models.append(peer)
     return models
 
 

@@ -1,10 +1,10 @@
 """Convert weights between this project's names and others'.
 
-python tools/convert_checkpoint.py SRC DST [--to {mmmim,timm,convmae,backbone}]
+python tools/convert_checkpoint.py SRC DST [--to NAME]
 
 SRC is recognised: official MAE and timm, mmselfsup and mmpretrain (MAE, PixMIM), detectron2 ViTDet,
-official ConvMAE (pretraining, fine-tuning, detection, segmentation), and this project's own. DST gets
-{"state_dict", "meta"}; with --to timm or convmae, the encoder under timm's or the official names.
+official ConvMAE (pretraining, fine-tuning, detection, segmentation), official and mmpretrain's MixMIM,
+and this project's own. DST gets {"state_dict", "meta"}, under our names or those of --to.
 """
 
 import argparse
@@ -13,14 +13,23 @@ from pathlib import Path
 
 import mmmim
 from mmmim.checkpoints import FORMATS, read_checkpoint, recognise, to_mmmim, write_checkpoint
-from mmmim.checkpoints.formats import to_backbone, to_convmae, to_timm
+from mmmim.checkpoints.formats import (
+    to_backbone,
+    to_convmae,
+    to_mixmim,
+    to_mmpretrain_mixmim,
+    to_timm,
+)
 from mmmim.checkpoints.parity import check_parity
 
+# Name -> the function, and a weight that it needs.
 EXPORTS = {
-    "mmmim": lambda state: (state, []),
-    "timm": to_timm,
-    "convmae": to_convmae,
-    "backbone": to_backbone,
+    "mmmim": (lambda state: (state, []), None),
+    "backbone": (to_backbone, None),
+    "timm": (to_timm, "backbone.patch_embed.proj.weight"),
+    "convmae": (to_convmae, "backbone.patch_embed4.weight"),
+    "mixmim": (to_mixmim, "backbone.absolute_pos_embed"),
+    "mmpretrain-mixmim": (to_mmpretrain_mixmim, "backbone.absolute_pos_embed"),
 }
 
 
@@ -32,8 +41,8 @@ def parse_args() -> argparse.Namespace:
         "--to",
         choices=EXPORTS,
         default="mmmim",
-        help="mmmim keeps all (default); backbone keeps backbone.* alone; timm and convmae are the "
-        "encoder of a ViT or ConvViT under timm's or the official names",
+        help="mmmim keeps all (default); backbone keeps backbone.* alone; the others are the names of "
+        "timm (a ViT's encoder), official ConvMAE (the encoder), official MixMIM, mmpretrain's MixMIM",
     )
     return parser.parse_args()
 
@@ -49,13 +58,14 @@ def main() -> None:
     _report(left_out)
     print(check_parity(source, original, ours))
 
-    state, dropped = EXPORTS[args.to](ours)
-    kind = "convmae" if "backbone.patch_embed4.weight" in ours else "timm"
-    if args.to in ("timm", "convmae") and args.to != kind:
+    export, needed = EXPORTS[args.to]
+    if needed and needed not in ours:
+        fitting = [name for name, (_, key) in EXPORTS.items() if not key or key in ours]
         raise ValueError(
             f"'{args.src}' holds {FORMATS[source].description}, which --to {args.to} has no names for; "
-            f"take --to {kind}, or --to backbone"
+            f"take --to {' or '.join(fitting)}"
         )
+    state, dropped = export(ours)
     if args.to != "mmmim":
         print(f"{args.to}: {len(state)} of {len(ours)} weights kept")
         _report(dropped)

@@ -36,6 +36,40 @@ def mixmim(folder: Path) -> nn.Module:
 OFFICIAL = {"ConvMAE": convmae, "FastConvMAE": fastconvmae, "MixMIM": mixmim}
 
 
+class _Mmpretrain(nn.Module):
+    """A self-supervised model of mmpretrain; `model(images)` gives (loss,)."""
+
+    def __init__(self, config: dict) -> None:
+        super().__init__()
+        import mmpretrain.models  # noqa: F401  registers them
+        from mmengine.registry import DefaultScope
+        from mmpretrain.registry import MODELS
+
+        with DefaultScope.overwrite_default_scope("mmpretrain"):
+            self.model = MODELS.build(config)
+            self.model.init_weights()
+
+    def forward(self, images):
+        return (self.model(images, mode="loss")["loss"],)
+
+
+def mmpretrain_mixmim() -> nn.Module:
+    """mmpretrain's MixMIM, base (its configs/mixmim/mixmim_mixmim-base_16xb128-coslr-300e_in1k.py)."""
+    loss = dict(type="PixelReconstructionLoss", criterion="L2")
+    return _Mmpretrain(
+        dict(
+            type="MixMIM",
+            backbone=dict(type="MixMIMPretrainTransformer", arch="base"),
+            neck=dict(type="MixMIMPretrainDecoder", num_patches=49, encoder_stride=32),
+            head=dict(type="MixMIMPretrainHead", norm_pix=True, loss=loss),
+        )
+    )
+
+
+# Method of a config -> mmpretrain's implementation.
+MMPRETRAIN = {"MixMIM": mmpretrain_mixmim}
+
+
 class _PatchMerging(swin.PatchMerging):
     """timm 0.3.2's signature: tokens in a row, on a map whose size is known beforehand."""
 

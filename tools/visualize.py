@@ -1,4 +1,4 @@
-"""Draw what a pretrained method sees and predicts: original, masked, reconstruction, target.
+"""Draw what a pretrained method sees and predicts: original, masked or mixed, reconstruction, target.
 
 python tools/visualize.py CONFIG CHECKPOINT IMAGES [--out FILE] [--seed N] [--limit N]
 
@@ -16,6 +16,7 @@ import mmmim  # noqa: F401
 from mmmim.checkpoints import read_checkpoint, to_mmmim
 from mmmim.data.pictures import draw_reconstructions, save_picture
 from mmmim.data.unlabelled import list_images, read_rgb
+from mmmim.methods import MixMIM
 from mmmim.registry import MODELS
 
 
@@ -60,7 +61,8 @@ def main() -> None:
     torch.manual_seed(args.seed)
     picture = draw_reconstructions(method, torch.stack([crop(read_rgb(file)) for file in files]))
     save_picture(picture, args.out)
-    print(f"wrote {args.out}: original, masked, reconstruction, target; {len(files)} images")
+    mixed = ", then the partner's reconstruction and the partner" if isinstance(method, MixMIM) else ""
+    print(f"wrote {args.out}: original, input, reconstruction, target{mixed}; {len(files)} images")
 
 
 if __name__ == "__main__":

@@ -5,9 +5,12 @@ pretraining method or backbone (a classifier head, say) and is left out, by name
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
+
+from mmmim.layers.relative_positions import offset_index
 
 Rules = tuple[tuple[str, str], ...]
 
@@ -20,11 +23,13 @@ class Format:
         description: for messages.
         signature: a key that only this format has, as a pattern.
         rules: (pattern, replacement) from its names to ours; the first match wins.
+        values: our name and its value -> our value, where not the name alone differs.
     """
 
     description: str
     signature: str
     rules: Rules
+    values: Callable[[str, Tensor], Tensor] = lambda name, value: value
 
 
 # Inside a block, ours are timm's names.
@@ -37,6 +42,11 @@ _CONV_VIT = (
 )
 # The 1x1 convolutions of its convolutional blocks, which are linear maps here.
 _POINTWISE = r"backbone\.blocks[12]\.\d+\.(conv[12]|mlp\.fc[12])\.weight"
+# MixMIM's encoder outside its attention, whose names are ours.
+_MIXMIM = (
+    r"(absolute_pos_embed|patch_embed\.(?:proj|norm)\.\w+|norm\.\w+"
+    rf"|layers\.\d\.blocks\.\d+\.{_BLOCK}|layers\.\d\.downsample\.(?:norm|reduction)\.\w+)"
+)
 # mmpretrain's name of a layer inside a block -> ours.
 _MMPRETRAIN_LAYERS = (
     (r"ln1", "norm1"),
@@ -46,6 +56,41 @@ _MMPRETRAIN_LAYERS = (
     (r"ffn\.layers\.0\.0", "mlp.fc1"),
     (r"ffn\.layers\.1", "mlp.fc2"),
 )
+_PLAIN_MMPRETRAIN_LAYERS = tuple((t.replace("\\", ""), o) for t, o in _MMPRETRAIN_LAYERS)
+# The decoder of official MAE, and so of ConvMAE and MixMIM.
+_MAE_DECODER = (
+    (r"mask_token", r"decoder.mask_token"),
+    (r"decoder_(pos_embed|embed\.\w+|norm\.\w+|pred\.\w+)", r"decoder.\1"),
+    (rf"decoder_(blocks\.\d+\.{_BLOCK})", r"decoder.\1"),
+)
+_MMPRETRAIN_DECODER = (
+    (r"neck\.mask_token", r"decoder.mask_token"),
+    (r"neck\.decoder_(pos_embed|embed\.\w+|pred\.\w+)", r"decoder.\1"),
+    *(
+        (rf"neck\.decoder_blocks\.(\d+)\.{theirs}\.(\w+)", rf"decoder.blocks.\1.{ours}.\2")
+        for theirs, ours in _MMPRETRAIN_LAYERS
+    ),
+    (r"neck\.(?:ln1|decoder_norm)\.(\w+)", r"decoder.norm.\1"),
+)
+
+
+def _linear_of_pointwise(name: str, value: Tensor) -> Tensor:
+    """ConvMAE's 1x1 convolutions are linear maps here."""
+    return value.flatten(1) if value.ndim == 4 and re.fullmatch(_POINTWISE, name) else value
+
+
+def _timm_order_of_mmcv(name: str, value: Tensor) -> Tensor:
+    """Patch merging: mmcv unfolds a square channel by channel, timm column by column of tokens."""
+    if not re.fullmatch(r"backbone\.layers\.\d\.downsample\.(norm|reduction)\.\w+", name):
+        return value
+    return value.unflatten(-1, (-1, 2, 2)).movedim((-1, -2, -3), (-3, -2, -1)).flatten(-3)
+
+
+def _mmcv_order_of_timm(name: str, value: Tensor) -> Tensor:
+    """Undoes `_timm_order_of_mmcv`."""
+    if not re.fullmatch(r"backbone\.layers\.\d\.downsample\.(norm|reduction)\.\w+", name):
+        return value
+    return value.unflatten(-1, (2, 2, -1)).movedim((-3, -2, -1), (-1, -2, -3)).flatten(-3)
 
 
 def _detectron2_heads(norm: str) -> Rules:
@@ -86,6 +131,7 @@ FORMATS: dict[str, Format] = {
             (r"backbone\.fpn\.1\.(\w+)", r"neck.halve.bn.\1"),
             (r"((?:decode|auxiliary)_head\..*)", r"\1"),
         ),
+        _linear_of_pointwise,
     ),
     "convmae-fpn": Format(
         "official ConvMAE, detection with an FPN",
@@ -107,6 +153,7 @@ FORMATS: dict[str, Format] = {
             ),
             *_detectron2_heads("bn"),
         ),
+        _linear_of_pointwise,
     ),
     "convmae-vitdet": Format(
         "official ConvMAE, detection with a simple feature pyramid",
@@ -120,6 +167,7 @@ FORMATS: dict[str, Format] = {
             (r"backbone\.simfp_(\d)\.(.*)", r"neck.simfp_\1.\2"),
             *_detectron2_heads("ln"),
         ),
+        _linear_of_pointwise,
     ),
     "convmae": Format(
         "official ConvMAE or FastConvMAE",
@@ -128,14 +176,44 @@ FORMATS: dict[str, Format] = {
             (_CONV_VIT, r"backbone.\1"),
             (r"stage([12])_output_decode\.(\w+)", r"fusion.stage\1.\2"),
             (r"norm\.(\w+)", r"fusion.norm.\1"),
-            (r"mask_token", r"decoder.mask_token"),
-            (r"decoder_(pos_embed|embed\.\w+|norm\.\w+|pred\.\w+)", r"decoder.\1"),
-            (rf"decoder_(blocks\.\d+\.{_BLOCK})", r"decoder.\1"),
+            *_MAE_DECODER,
+        ),
+        _linear_of_pointwise,
+    ),
+    "mmpretrain-mixmim": Format(
+        "mmpretrain's MixMIM",
+        r"backbone\.layers\.0\.blocks\.0\.ln1\.weight",
+        (
+            (r"backbone\.(absolute_pos_embed|norm\.\w+|patch_embed\.norm\.\w+)", r"backbone.\1"),
+            (r"backbone\.patch_embed\.projection\.(\w+)", r"backbone.patch_embed.proj.\1"),
+            (r"backbone\.(layers\.\d\.downsample\.(?:norm|reduction)\.\w+)", r"backbone.\1"),
+            (
+                r"backbone\.(layers\.\d\.blocks\.\d+\.attn)\.relative_position_bias_table",
+                r"backbone.\1.relative_position.table",
+            ),
+            *(
+                (rf"backbone\.(layers\.\d\.blocks\.\d+)\.{theirs}\.(\w+)", rf"backbone.\1.{ours}.\2")
+                for theirs, ours in _MMPRETRAIN_LAYERS
+            ),
+            *_MMPRETRAIN_DECODER,
+        ),
+        _timm_order_of_mmcv,
+    ),
+    "mixmim": Format(
+        "official MixMIM",
+        r"absolute_pos_embed",
+        (
+            (_MIXMIM, r"backbone.\1"),
+            (
+                r"(layers\.\d\.blocks\.\d+\.attn)\.relative_position_bias_table",
+                r"backbone.\1.relative_position.table",
+            ),
+            *_MAE_DECODER,
         ),
     ),
     "mmmim": Format(
         "this project's",
-        r"backbone\.blocks3?\.0\.norm1\.weight",
+        r"backbone\.(?:blocks3?|layers\.0\.blocks)\.0\.norm1\.weight",
         ((r"(.*)", r"\1"),),
     ),
     "vitdet": Format(
@@ -163,13 +241,7 @@ FORMATS: dict[str, Format] = {
                 for theirs, ours in _MMPRETRAIN_LAYERS
             ),
             (r"backbone\.ln1\.(\w+)", r"backbone.norm.\1"),
-            (r"neck\.mask_token", r"decoder.mask_token"),
-            (r"neck\.decoder_(pos_embed|embed\.\w+|pred\.\w+)", r"decoder.\1"),
-            *(
-                (rf"neck\.decoder_blocks\.(\d+)\.{theirs}\.(\w+)", rf"decoder.blocks.\1.{ours}.\2")
-                for theirs, ours in _MMPRETRAIN_LAYERS
-            ),
-            (r"neck\.(?:ln1|decoder_norm)\.(\w+)", r"decoder.norm.\1"),
+            *_MMPRETRAIN_DECODER,
         ),
     ),
     "mae": Format(
@@ -178,9 +250,7 @@ FORMATS: dict[str, Format] = {
         (
             (r"(cls_token|pos_embed|patch_embed\.proj\.\w+|norm\.\w+)", r"backbone.\1"),
             (rf"(blocks\.\d+\.(?:{_BLOCK}|ls[12]\.gamma))", r"backbone.\1"),
-            (r"mask_token", r"decoder.mask_token"),
-            (r"decoder_(pos_embed|embed\.\w+|norm\.\w+|pred\.\w+)", r"decoder.\1"),
-            (rf"decoder_(blocks\.\d+\.{_BLOCK})", r"decoder.\1"),
+            *_MAE_DECODER,
         ),
     ),
 }
@@ -208,11 +278,9 @@ def to_mmmim(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     Raises:
         ValueError: the format is not known.
     """
-    renamed, left_out = _rename(state, FORMATS[recognise(state)].rules)
-    for name, value in renamed.items():
-        if value.ndim == 4 and re.fullmatch(_POINTWISE, name):
-            renamed[name] = value.flatten(1)
-    return renamed, left_out
+    spec = FORMATS[recognise(state)]
+    renamed, left_out = _rename(state, spec.rules)
+    return {name: spec.values(name, value) for name, value in renamed.items()}, left_out
 
 
 def to_convmae(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -222,6 +290,56 @@ def to_convmae(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         for name, value in state.items()
     }
     return _rename(convolutions, ((rf"backbone\.{_CONV_VIT}", r"\1"),))
+
+
+def to_mixmim(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """A `MixMIM` or its backbone under the official names, with the buffers that their code keeps."""
+    renamed, left_out = _rename(
+        state,
+        (
+            (rf"backbone\.{_MIXMIM}", r"\1"),
+            (r"backbone\.(.*\.attn)\.relative_position\.table", r"\1.relative_position_bias_table"),
+            (r"decoder\.mask_token", r"mask_token"),
+            (r"decoder\.(.*)", r"decoder_\1"),
+        ),
+    )
+    return _with_window_indices(renamed), left_out
+
+
+def to_mmpretrain_mixmim(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """A `MixMIM` or its backbone as mmpretrain's."""
+    reordered = {name: _mmcv_order_of_timm(name, value) for name, value in state.items()}
+    renamed, left_out = _rename(
+        reordered,
+        (
+            (r"backbone\.patch_embed\.proj\.(\w+)", r"backbone.patch_embed.projection.\1"),
+            (r"(backbone\..*\.attn)\.relative_position\.table", r"\1.relative_position_bias_table"),
+            *(
+                (rf"(backbone\.layers\.\d\.blocks\.\d+)\.{re.escape(ours)}\.(\w+)", rf"\1.{theirs}.\2")
+                for theirs, ours in _PLAIN_MMPRETRAIN_LAYERS
+            ),
+            (r"(backbone\.(?:absolute_pos_embed|norm\.\w+|patch_embed\.norm\.\w+))", r"\1"),
+            (r"(backbone\.layers\.\d\.downsample\..*)", r"\1"),
+            (r"decoder\.mask_token", r"neck.mask_token"),
+            *(
+                (rf"decoder\.(blocks\.\d+)\.{re.escape(ours)}\.(\w+)", rf"neck.decoder_\1.{theirs}.\2")
+                for theirs, ours in _PLAIN_MMPRETRAIN_LAYERS
+            ),
+            (r"decoder\.norm\.(\w+)", r"neck.ln1.\1"),
+            (r"decoder\.(pos_embed|embed\.\w+|pred\.\w+)", r"neck.decoder_\1"),
+        ),
+    )
+    return _with_window_indices(renamed), left_out
+
+
+def _with_window_indices(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Swin's code keeps which entry of a table belongs to which pair of tokens as a buffer."""
+    end = "relative_position_bias_table"
+    for name in [n for n in state if n.endswith(end)]:
+        side = (round(len(state[name]) ** 0.5) + 1) // 2
+        index = offset_index((side, side), (side, side), state[name].device)[1:, 1:]
+        state[name.replace(end, "relative_position_index")] = index
+    return state
 
 
 def to_timm(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

@@ -1,4 +1,4 @@
-"""Tensors as pictures: original, masked, reconstruction, target in a row."""
+"""Tensors as pictures: what a method is shown, what it makes of it and what it should, in a row."""
 
 import os
 from pathlib import Path
@@ -16,16 +16,19 @@ def draw_reconstructions(model, images: Tensor) -> Tensor:
     """uint8 (B, 3, H, W) -> uint8 (3, height, width): a row per image.
 
     Columns: original, masked input, reconstruction (visible patches are the input's own, `norm_pix` is
-    undone with the true patch's mean and deviation), target.
+    undone with the true patch's mean and deviation), target. Of a method that mixes images: original,
+    mixture, reconstruction, target, the partner's reconstruction from the same mixture, the partner.
     """
     normalised = model.data_preprocessor(dict(inputs=images))["inputs"]
     output = model(normalised, mode="predict")
-    columns = [
-        images.float().cpu() / 255,
-        hide_patches(images.float().cpu() / 255, output["mask"].cpu()),
-        denormalise(model, output["reconstruction"]),
-        denormalise(model, output["target"]),
-    ]
+    original = images.float().cpu() / 255
+    shown = (
+        denormalise(model, output["mixed"])
+        if "mixed" in output
+        else hide_patches(original, output["mask"].cpu())
+    )
+    made = ("reconstruction", "target", "partner_reconstruction", "partner")
+    columns = [original, shown, *(denormalise(model, output[key]) for key in made if key in output)]
     return (tile(columns) * 255).round().to(torch.uint8)
 
 

@@ -1,6 +1,7 @@
 """Encoder tokens to target space."""
 
+from mmmim.decoders.dual_decoder import DualDecoder
 from mmmim.decoders.fusion import MultiScaleFusion
 from mmmim.decoders.pixel_decoder import PixelDecoder
 
-__all__ = ["MultiScaleFusion", "PixelDecoder"]
+__all__ = ["DualDecoder", "MultiScaleFusion", "PixelDecoder"]

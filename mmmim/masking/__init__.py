@@ -1,5 +1,6 @@
 """Which patches are hidden. A mask is boolean, True = hidden, (B, L) in row-major patch order."""
 
+from mmmim.masking.mixing import mixing_mask
 from mmmim.masking.random import complementary_masks, random_mask
 
-__all__ = ["complementary_masks", "random_mask"]
+__all__ = ["complementary_masks", "mixing_mask", "random_mask"]

@@ -2,6 +2,7 @@
 
 from mmmim.methods.convmae import ConvMAE, FastConvMAE
 from mmmim.methods.mae import MAE
+from mmmim.methods.mixmim import MixMIM
 from mmmim.methods.pixmim import PixMIM
 
-__all__ = ["MAE", "ConvMAE", "FastConvMAE", "PixMIM"]
+__all__ = ["MAE", "ConvMAE", "FastConvMAE", "MixMIM", "PixMIM"]

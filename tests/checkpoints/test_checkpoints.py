@@ -250,6 +250,8 @@ def test_every_format_has_a_signature_of_its_own(weights):
         "convmae-vitdet": [f"backbone.net.{first}", "backbone.simfp_2.0.weight"],
         "convmae-upernet": ["backbone.blocks3.0.norm1.weight", "backbone.fpn.0.weight"],
     }
+    keys["mixmim"] = ["absolute_pos_embed", "layers.0.blocks.0.norm1.weight"]
+    keys["mmpretrain-mixmim"] = ["backbone.layers.0.blocks.0.ln1.weight"]
     states |= {name: dict.fromkeys(names, torch.zeros(1)) for name, names in keys.items()}
     assert {name: recognise(state) for name, state in states.items()} == {n: n for n in FORMATS}
 

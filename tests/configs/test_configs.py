@@ -100,7 +100,9 @@ def shrink(cfg: Config) -> dict:
     model = cfg.model
     host = model.get("host", model)
     backbone = host.backbone
-    backbone.update(img_size=SIZE, **NARROW[backbone.type.removeprefix("mmmim.")](backbone))
+    kind = backbone.type.removeprefix("mmmim.")
+    backbone.update(img_size=SIZE, **NARROW[kind](backbone))
+    widths = WIDTHS.get(kind, (16,) * 4)
     if backbone.get("relative_position"):
         backbone.relative_position_size = SIZE
     if "decoder" in host:
@@ -108,16 +110,18 @@ def shrink(cfg: Config) -> dict:
         if "radius" in model:
             model.radius = None
     for key in ("in_channels", "embed_dim"):
-        if key in model.get("neck", {}):
+        if key in (model.get("neck") or {}):
             width = model.neck[key]
-            model.neck[key] = [16] * len(width) if isinstance(width, list) else 16
+            model.neck[key] = list(widths[-len(width) :]) if isinstance(width, list) else widths[-1]
     if "roi_head" in model:
         model.data_preprocessor.pad_size_divisor = SIZE
         model.train_cfg.rpn_proposal.max_per_img = 16
-        model.train_cfg.rcnn.sampler.num = 16
+        stages = model.train_cfg.rcnn
+        for stage in stages if isinstance(stages, list) else [stages]:
+            stage.sampler.num = 16
     if "decode_head" in model:
-        model.decode_head.update(in_channels=[16] * 4, channels=16)
-        model.auxiliary_head.update(in_channels=16)
+        model.decode_head.update(in_channels=list(widths), channels=16)
+        model.auxiliary_head.update(in_channels=widths[model.auxiliary_head.in_index])
         model.data_preprocessor.size = (SIZE, SIZE)
     launch._replace_sync_bn(model)
     return model
@@ -136,7 +140,15 @@ def narrow_conv_vit(backbone: dict) -> dict:
     return dict(arch=dict(embed_dims=dims, depths=depths, num_heads=1, patch_sizes=patches))
 
 
-NARROW = {"ViT": narrow_vit, "ConvViT": narrow_conv_vit}
+def narrow_mixmim(backbone: dict) -> dict:
+    """Two pixels a token: the last stage keeps 4 x 4 tokens."""
+    arch = dict(embed_dims=16, depths=(1, 1, 2, 1), num_heads=(1, 1, 1, 1))
+    return dict(arch=arch, patch_size=2, window_sizes=(8, 8, 8, 4))
+
+
+NARROW = {"ViT": narrow_vit, "ConvViT": narrow_conv_vit, "MixMIMTransformer": narrow_mixmim}
+# Widths of the maps, where they are not all 16.
+WIDTHS = {"MixMIMTransformer": (16, 32, 64, 128)}
 
 
 def batch_for(cfg: Config) -> dict:

@@ -26,8 +26,21 @@ CONVMAE = dict(
     ),
 )
 FAST = dict(CONVMAE, type="FastConvMAE")
+MIXMIM = dict(
+    MAE,
+    type="MixMIM",
+    backbone=dict(
+        type="MixMIMTransformer",
+        arch=dict(embed_dims=4, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2)),
+        img_size=32,
+        patch_size=1,
+        window_sizes=(8, 8, 8, 4),
+    ),
+)
 METHODS = {
     "MAE": MAE,
+    "MixMIM": MIXMIM,
+    "PixMIM-MixMIM": dict(type="PixMIM", host=MIXMIM),
     "ConvMAE": CONVMAE,
     "FastConvMAE": FAST,
     "PixMIM": dict(type="PixMIM", host=MAE),
@@ -92,7 +105,7 @@ def test_another_image_size_than_the_decoders_is_refused(config):
 @every_method
 def test_the_encoder_is_named_backbone(config):
     names = MODELS.build(config).state_dict()
-    assert any(n.startswith("backbone.blocks") for n in names)
+    assert any(n.startswith("backbone.") and n.endswith(".attn.qkv.weight") for n in names)
     assert all(n.startswith(("backbone.", "fusion.", "decoder.")) for n in names)
 
 
@@ -199,3 +212,51 @@ def test_pixmim_refuses_a_host_that_predicts_no_pixels():
 def test_an_unknown_type_names_what_was_asked_for():
     with pytest.raises(KeyError, match="MEA"):
         MODELS.build(dict(MAE, type="MEA"))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 5])
+def test_mixmim_pairs_from_both_ends_and_predicts_every_patch_once(batch):
+    """The whole of models_mixmim.py:385-425, for any batch; an odd one's middle is its own partner."""
+    model = MODELS.build(MIXMIM)
+    images = torch.randn(batch, 3, 32, 32)
+    torch.manual_seed(0)
+    loss = model(images)["loss"]
+    torch.manual_seed(0)
+    mask, hidden = model.draw_mask(images)
+    assert hidden == int(mask.sum()) == 8
+    decoder, m = model.decoder, mask[0].float().view(1, -1, 1)
+    x = decoder.embed(model.backbone.encode_visible(images, mask, hidden))
+    x = torch.cat([x * (1 - m) + decoder.mask_token * m, x * m + decoder.mask_token * (1 - m)])
+    x = x + decoder.pos_embed
+    for block in decoder.blocks:
+        x = block(x)
+    own, partner = decoder.pred(decoder.norm(x)).chunk(2)
+    unmixed = own * m + partner.flip(0) * (1 - m)
+    patches = flatten_pixels(split_patches(images, 8))
+    target = (patches - patches.mean(-1, keepdim=True)) / (patches.var(-1, keepdim=True) + 1e-6).sqrt()
+    assert loss.item() == pytest.approx((unmixed - target).square().mean().item(), rel=1e-5)
+
+
+def test_mixmim_shows_both_images_of_a_mixture():
+    model = MODELS.build(MIXMIM).eval()
+    images = torch.randn(4, 3, 32, 32)
+    seen = model(images, mode="predict")
+    hidden = seen["mask"].view(4, 1, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    assert torch.equal(seen["mixed"], torch.where(hidden, images.flip(0), images))
+    assert torch.equal(seen["partner"], images.flip(0))
+    # Of the partner the mixture itself shows what the mask hides of the image.
+    partner = torch.where(hidden, seen["partner_reconstruction"], seen["partner"])
+    assert torch.equal(partner, seen["partner"])
+    assert not torch.allclose(seen["partner_reconstruction"], seen["partner"])
+
+
+def test_mixmim_draws_its_ratio_from_a_range():
+    model = MODELS.build(dict(MIXMIM, mask_ratio=0.5, range_mask_ratio=0.4))
+    counts = {model.draw_mask(torch.zeros(1, 3, 32, 32))[1] for _ in range(60)}
+    assert counts <= set(range(8, 15))
+    assert len(counts) > 3
+
+
+def test_mixmim_needs_its_transformer():
+    with pytest.raises(ValueError, match="MixMIM needs a MixMIMTransformer, got ViT"):
+        MODELS.build(dict(MIXMIM, backbone=BACKBONE))

@@ -1,0 +1,81 @@
+"""MixMIM (MixMAE): Mixed and Masked Autoencoder for Hierarchical Transformers (arXiv 2205.13137).
+
+The huge encoder, ImageNet-1K, 600 epochs, 16 GPUs. The repository has its size alone; the recipe is
+base's.
+
+Command:   NNODES=2 NODE_RANK=... MASTER_ADDR=... tools/dist_train.sh configs/mixmim/mixmim-h_600e.py 8
+Published: not published here
+Ours:      not run
+
+Each GPU draws one mask for its whole batch, so 16 GPUs with 128 images are not quite 8 with 256.
+"""
+
+_base_ = "../_base_/pretrain_runtime.py"
+
+epochs = 600
+warmup_epochs = 40
+
+gpus = 16
+batch_per_gpu = 128
+accumulate = 1
+global_batch = gpus * batch_per_gpu * accumulate  # 2048
+base_lr = 1.5e-4  # at batch 256
+lr = base_lr * global_batch / 256  # 1.2e-3
+
+model = dict(
+    type="MixMIM",
+    data_preprocessor=dict(
+        type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+    ),
+    backbone=dict(type="MixMIMTransformer", arch="huge", img_size=224),
+    decoder=dict(embed_dims=512, depth=8, num_heads=16),
+    mask_ratio=0.5,
+    norm_pix=True,
+)
+
+train_dataloader = dict(
+    batch_size=batch_per_gpu,
+    num_workers=8,
+    persistent_workers=True,
+    pin_memory=True,
+    drop_last=True,
+    sampler=dict(type="EpochSampler"),
+    collate_fn=dict(type="default_collate"),
+    dataset=dict(
+        type="UnlabelledImages",
+        data_root="{{$IMAGENET:data/imagenet}}/",
+        data_prefix="train/",
+        pipeline=[
+            dict(
+                type="torchvision/RandomResizedCrop",
+                size=224,
+                scale=(0.2, 1.0),
+                interpolation="bicubic",
+            ),
+            dict(type="torchvision/RandomHorizontalFlip"),
+            dict(type="torchvision/PILToTensor"),
+        ],
+    ),
+)
+
+optim_wrapper = dict(
+    type="AmpOptimWrapper",
+    constructor="LayerDecayOptimWrapperConstructor",
+    optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.95), weight_decay=0.05),
+    # As timm's add_weight_decay in main_pretrain.py: 1-D parameters are exempt; the mask token, which
+    # is not 1-D, decays.
+    paramwise_cfg=dict(flat_decay_mult=0.0),
+    accumulative_counts=accumulate,
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1e-4, end=warmup_epochs, convert_to_iter_based=True),
+    dict(
+        type="CosineAnnealingLR",
+        begin=warmup_epochs,
+        end=epochs,
+        T_max=epochs - warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(by_epoch=True, max_epochs=epochs)
+auto_scale_lr = dict(base_batch_size=global_batch)

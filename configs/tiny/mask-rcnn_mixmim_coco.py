@@ -1,0 +1,40 @@
+"""Mask R-CNN on COCO or a part of it, in the size of a laptop: MixMIM on an FPN, few channels.
+
+Command:   python tools/train.py configs/tiny/mask-rcnn_mixmim_coco.py --pretrained CHECKPOINT
+           (without --pretrained: from scratch, the same budget)
+Published: none, the recipe is ours
+Ours:      docs/results.md
+"""
+
+_base_ = [
+    "../_base_/transfer_runtime.py",
+    "../_base_/mask_rcnn_tiny.py",
+    "../_base_/coco_tiny.py",
+]
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type="mmmim.MixMIMTransformer",
+        arch=dict(embed_dims=32, depths=(1, 1, 4, 1), num_heads=(1, 2, 4, 8)),
+        img_size=128,  # of pretraining; positions are resized to what comes
+        window_sizes=(8, 8, 8, 4),
+        out_indices=(0, 1, 2, 3),
+    ),
+    neck=dict(
+        _delete_=True,
+        type="FPN",
+        in_channels=[32, 64, 128, 256],
+        out_channels=64,
+        num_outs=4,
+        norm_cfg=dict(type="BN"),
+    ),
+    roi_head=dict(
+        bbox_roi_extractor=dict(finest_scale=28),
+        bbox_head=dict(num_classes=80),
+        mask_roi_extractor=dict(finest_scale=28),
+        mask_head=dict(num_classes=80),
+    ),
+)
+
+default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=4, max_keep_ckpts=1))

@@ -1,0 +1,32 @@
+"""UperNet on CamVid in ADE20K's layout, in the size of a laptop: MixMIM, few channels.
+
+Command:   python tools/train.py configs/tiny/upernet_mixmim_camvid.py --pretrained CHECKPOINT
+           (without --pretrained: from scratch, the same budget)
+Published: none, the recipe is ours
+Ours:      docs/results.md
+"""
+
+_base_ = [
+    "../_base_/transfer_runtime.py",
+    "../_base_/upernet_tiny.py",
+    "../_base_/camvid.py",
+]
+
+model = dict(
+    data_preprocessor=dict(size=(192, 192)),
+    backbone=dict(
+        _delete_=True,
+        type="mmmim.MixMIMTransformer",
+        arch=dict(embed_dims=32, depths=(1, 1, 4, 1), num_heads=(1, 2, 4, 8)),
+        img_size=128,  # of pretraining; positions are resized to what comes
+        window_sizes=(8, 8, 8, 4),
+        out_indices=(0, 1, 2, 3),
+    ),
+    neck=None,  # four scales are there
+    decode_head=dict(in_channels=[32, 64, 128, 256], num_classes=11),
+    auxiliary_head=dict(in_channels=128, num_classes=11),
+)
+
+default_hooks = dict(
+    checkpoint=dict(type="CheckpointHook", interval=200, by_epoch=False, max_keep_ckpts=1)
+)

@@ -1,0 +1,105 @@
+"""MixMIM (MixMAE): mixed and masked autoencoder for hierarchical transformers (arXiv 2205.13137)."""
+
+import random
+
+import torch
+from torch import Tensor
+
+from mmmim.decoders import DualDecoder
+from mmmim.layers.patches import flatten_pixels, join_patches, split_patches
+from mmmim.masking import mixing_mask
+from mmmim.methods.base import Method
+from mmmim.registry import MODELS
+from mmmim.targets import PixelTarget
+
+
+@MODELS.register_module()
+class MixMIM(Method):
+    """Fill what is hidden of an image with its partner, and reconstruct both from the mixture.
+
+    The partner is the image at the same place from the batch's end; in an odd batch the middle one
+    is its own, as in the official code.
+
+    Args:
+        backbone: config of a `MixMIMTransformer`.
+        decoder: embed_dims, depth and num_heads of the `DualDecoder`; 512/8/16 where left out.
+        mask_ratio: share of an image that the partner takes.
+        range_mask_ratio: each step draws its ratio from mask_ratio to mask_ratio + this, uniformly.
+        norm_pix: normalise the target patch by patch.
+        data_preprocessor: config of mmengine's `ImgDataPreprocessor`.
+
+    Raises:
+        ValueError: the backbone does not mix.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        decoder: dict | None = None,
+        mask_ratio: float = 0.5,
+        range_mask_ratio: float = 0.0,
+        norm_pix: bool = True,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(data_preprocessor, init_cfg)
+        self.backbone = MODELS.build(backbone)
+        if not hasattr(self.backbone, "absolute_pos_embed"):
+            raise ValueError(f"MixMIM needs a MixMIMTransformer, got {type(self.backbone).__name__}")
+        grid, patch_size = self.backbone.grid, self.backbone.patch_size
+        self.decoder = DualDecoder(self.backbone.embed_dims, grid, patch_size, **(decoder or {}))
+        self.target = PixelTarget(patch_size, norm_pix)
+        self.mask_ratio, self.range_mask_ratio = mask_ratio, range_mask_ratio
+
+    def loss(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) -> mean squared error, every patch of every image once."""
+        mask, hidden = self.draw_mask(images)
+        prediction = self.reconstruct(images, mask, hidden)
+        everything = torch.ones_like(mask).expand(len(images), -1)
+        target = self.target(images, everything)
+        return dict(loss=(prediction.float() - target).square().mean())
+
+    def draw_mask(self, images: Tensor) -> tuple[Tensor, int]:
+        """(B, 3, H, W) -> (1, L) bool, True where the partner is seen, and how many are True."""
+        p = self.backbone.patch_size
+        length = (images.shape[2] // p) * (images.shape[3] // p)
+        ratio = self.mask_ratio
+        if self.range_mask_ratio:
+            ratio += random.uniform(0.0, self.range_mask_ratio)
+        return mixing_mask(length, ratio, images.device), int(length * ratio)
+
+    def reconstruct(self, images: Tensor, mask: Tensor, hidden: int) -> Tensor:
+        """(B, 3, H, W) -> (B, L, p * p * 3), each patch of an image from the mixture that hides it."""
+        own, partner = self.decoder(self.backbone.encode_visible(images, mask, hidden), mask, hidden)
+        patches = torch.cat([partner.flip(0), own], dim=1)  # shown in its own mixture, then hidden
+        order = mask[0].to(torch.uint8).argsort(stable=True)
+        return torch.empty_like(patches).index_copy(1, order, patches)
+
+    @torch.no_grad()
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) -> what a mixture shows and what is made of it, in the scale of `images`.
+
+        `mask` (B, L), and images (B, 3, H, W): the `mixed` input; the `reconstruction` and the
+        `partner_reconstruction`, whose patches are the mixture's own where it shows the image, and
+        predicted elsewhere with `norm_pix` undone; the `target`, and the `partner`'s.
+        """
+        mask, hidden = self.draw_mask(images)
+        p = self.backbone.patch_size
+        grid = (images.shape[2] // p, images.shape[3] // p)
+        everything = torch.ones_like(mask).expand(len(images), -1)
+        prediction = self.target.to_pixels(self.reconstruct(images, mask, hidden), images, everything)
+
+        pixels = flatten_pixels(split_patches(images.float(), p))
+        partner_seen = mask.unsqueeze(-1)
+        own = torch.where(partner_seen, prediction, pixels)
+        partner = torch.where(partner_seen, pixels, prediction).flip(0)
+        mixed = torch.where(partner_seen, pixels.flip(0), pixels)
+        seen = self.target.seen_as(images)
+        return dict(
+            mask=mask.expand(len(images), -1),
+            mixed=join_patches(mixed, grid),
+            reconstruction=join_patches(own, grid),
+            partner_reconstruction=join_patches(partner, grid),
+            target=seen,
+            partner=seen.flip(0),
+        )
