@@ -1,0 +1,64 @@
+"""Who wrote these weights, and what are they called here?
+
+Every format is a table of (pattern, replacement); a key that no pattern matches has no place in a
+method, backbone or detector of ours (a classifier head, say) and is left out, by name.
+"""
+
+import re
+
+from torch import Tensor
+
+from mmmim.checkpoints.formats import convmae, mixmim, vit
+from mmmim.checkpoints.formats.common import Format, rename
+
+MMMIM = Format(
+    "this project's",
+    r"backbone\.(?:blocks3?|layers\.0\.blocks)\.0\.norm1\.weight",
+    ((r"(.*)", r"\1"),),
+)
+
+# The first whose signature is there: official segmenters of ConvMAE look like ours but for one weight.
+FORMATS: dict[str, Format] = {
+    "convmae-upernet": convmae.CONVMAE_UPERNET,
+    "convmae-fpn": convmae.CONVMAE_FPN,
+    "convmae-vitdet": convmae.CONVMAE_VITDET,
+    "convmae": convmae.CONVMAE,
+    "mmpretrain-mixmim": mixmim.MMPRETRAIN_MIXMIM,
+    "mixmim": mixmim.MIXMIM,
+    "mmmim": MMMIM,
+    "vitdet": vit.VITDET,
+    "mmpretrain": vit.MMPRETRAIN,
+    "mae": vit.MAE,
+}
+
+
+def recognise(state: dict[str, Tensor]) -> str:
+    """Name of the format of these weights, a key of FORMATS.
+
+    Raises:
+        ValueError: none fits.
+    """
+    for name, spec in FORMATS.items():
+        if any(re.fullmatch(spec.signature, key) for key in state):
+            return name
+    known = ", ".join(f"{name} ({spec.description})" for name, spec in FORMATS.items())
+    raise ValueError(
+        f"no key of the checkpoint fits a known format; known are {known}; "
+        f"the checkpoint begins with {list(state)[:3]}"
+    )
+
+
+def to_mmmim(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Weights of any known format under our names, and the keys that have no place here.
+
+    Raises:
+        ValueError: the format is not known.
+    """
+    spec = FORMATS[recognise(state)]
+    renamed, left_out = rename(state, spec.rules)
+    return {name: spec.values(name, value) for name, value in renamed.items()}, left_out
+
+
+def to_backbone(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """The backbone's weights alone, names kept, and the keys left out."""
+    return rename(state, ((r"(backbone\..*)", r"\1"),))
