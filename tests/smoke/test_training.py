@@ -99,6 +99,40 @@ def test_two_processes_give_the_losses_of_one(scenes, uninterrupted, tmp_path):
         assert torch.allclose(weights[1][name], value, atol=1e-4), name
 
 
+ONE_EPOCH = (  # 48 images in batches of 8: 6 steps
+    "train_cfg.max_epochs=1",
+    "model.decoder.embed_dims=16",
+    "model.decoder.depth=1",
+    "default_hooks.logger.interval=1",
+    "train_dataloader.num_workers=1",
+)
+
+
+def test_complementary_masks_in_two_processes_are_those_of_one(scenes, tmp_path):
+    config = "configs/tiny/fastconvmae_convvit_scenes.py"
+    found = []
+    for name, batch, command in (
+        ("one", 8, [sys.executable, "tools/train.py", config]),
+        ("two", 4, ["tools/dist_train.sh", config, "2"]),
+    ):
+        options = ["--cfg-options", *ONE_EPOCH, f"train_dataloader.batch_size={batch}"]
+        call([*command, "--work-dir", tmp_path / name, *options], scenes, PORT=free_port())
+        found.append(losses(tmp_path / name))
+    assert list(found[0]) == list(range(1, 7))
+    assert list(found[1].values()) == pytest.approx(list(found[0].values()), rel=1e-4)
+
+
+def test_mixmim_trains_in_two_processes_with_a_mask_each(scenes, tmp_path):
+    """In odd batches, and an incomplete last one: 24 images a process are 7, 7, 7 and 3."""
+    config = "configs/tiny/mixmim_scenes.py"
+    options = [*ONE_EPOCH, "train_dataloader.batch_size=7", "train_dataloader.drop_last=False"]
+    command = ["tools/dist_train.sh", config, "2", "--work-dir", tmp_path]
+    call([*command, "--cfg-options", *options], scenes, PORT=free_port())
+    found = losses(tmp_path)
+    assert list(found) == [1, 2, 3, 4]
+    assert all(0 < loss < 3 for loss in found.values())
+
+
 def test_killed_and_resumed_gives_the_losses_of_an_uninterrupted_run(scenes, uninterrupted, tmp_path):
     command = [sys.executable, *pretrain_command(tmp_path)]
     process = subprocess.Popen(

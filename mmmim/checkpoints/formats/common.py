@@ -27,6 +27,7 @@ class Format:
 
 
 def rename(state: dict[str, Tensor], rules: Rules) -> tuple[dict[str, Tensor], list[str]]:
+    """Weights under the names of the rules, and the keys that no rule matches."""
     renamed, left_out = {}, []
     for key, value in state.items():
         for pattern, replacement in rules:
