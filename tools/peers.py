@@ -17,19 +17,19 @@ from torch import nn
 
 def convmae(folder: Path) -> nn.Module:
     """Alpha-VL/ConvMAE: base, normalised pixels; `model(images)` gives (loss, prediction, mask)."""
-    module = _import(folder, "models_convmae")
+    module = import_official(folder, "models_convmae")
     return module.convmae_convvit_base_patch16(norm_pix_loss=True)
 
 
 def fastconvmae(folder: Path) -> nn.Module:
     """Alpha-VL/FastConvMAE, likewise."""
-    module = _import(folder, "models_fastconvmae")
+    module = import_official(folder, "models_fastconvmae")
     return module.fastconvmae_convvit_base_patch16_dec512d8b(norm_pix_loss=True)
 
 
 def mixmim(folder: Path) -> nn.Module:
     """Sense-X/MixMIM: base, normalised pixels; `model(images)` gives (loss, prediction, mask)."""
-    return _import(folder, "models_mixmim").mixmim_base(norm_pix_loss=True)
+    return import_official(folder, "models_mixmim").mixmim_base(norm_pix_loss=True)
 
 
 # Method of a config -> its official implementation.
@@ -100,7 +100,7 @@ def give_back_old_names() -> None:
         vars(sys.modules[name]).update({k: v for k, v in content.items() if not k.startswith("__")})
 
 
-def _import(folder: Path, name: str) -> types.ModuleType:
+def import_official(folder: Path, name: str) -> types.ModuleType:
     """Import `name` from `folder`, whose own modules go before any of the same name."""
     if not (folder / f"{name}.py").is_file():
         raise FileNotFoundError(f"'{folder}' has no {name}.py: is it a clone of the right repository?")
