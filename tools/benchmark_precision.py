@@ -102,7 +102,7 @@ def train(model, loss_of, dtype: str, images: list, lr: float, steps: int) -> st
         with torch.autocast(device, dtype=getattr(torch, dtype)):
             loss = loss_of(batch.to(device))
         if not loss.isfinite():
-            return f"loss {loss.item()} at step {step}, after {losses[-1]:.3f}"
+            return f"loss {loss.item()} at step {step}, after {losses[-1:]}"
         optimizer.zero_grad()
         scaler.scale(loss).backward()
         scaler.step(optimizer)

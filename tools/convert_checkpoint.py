@@ -26,7 +26,7 @@ from mmmim.checkpoints.parity import check_parity
 EXPORTS = {
     "mmmim": (lambda state: (state, []), None),
     "backbone": (to_backbone, None),
-    "timm": (to_timm, "backbone.patch_embed.proj.weight"),
+    "timm": (to_timm, "backbone.blocks.0.norm1.weight"),
     "convmae": (to_convmae, "backbone.patch_embed4.weight"),
     "mixmim": (to_mixmim, "backbone.absolute_pos_embed"),
     "mmpretrain-mixmim": (to_mmpretrain_mixmim, "backbone.absolute_pos_embed"),

@@ -56,6 +56,8 @@ def main() -> None:
     args = parse_args()
     method = build_method(args.config, args.checkpoint)
     files = [args.images] if args.images.is_file() else list_images(args.images)[: args.limit]
+    if isinstance(method, MixMIM) and len(files) < 2:
+        raise ValueError(f"MixMIM mixes two images, and '{args.images}' is one: give a folder")
     size = method.backbone.img_size
     crop = v2.Compose([v2.Resize(size), v2.CenterCrop(size), v2.PILToTensor()])
     torch.manual_seed(args.seed)

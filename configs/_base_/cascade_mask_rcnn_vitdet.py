@@ -1,6 +1,6 @@
-"""Cascade Mask R-CNN as ViTDet builds it: mask_rcnn_vitdet.py with three box heads (detectron2
-projects/ViTDet/configs/COCO/cascade_mask_rcnn_vitdet_b_100ep.py). A recipe adds arch, global_blocks,
-drop_path_rate and the neck's in_channels."""
+"""Cascade Mask R-CNN: mmdet's cascade with the heads of mask_rcnn_vitdet.py (three mask heads, losses
+weighted 1, 1/2, 1/4; detectron2's, which ViTDet uses, has one mask head and equal weights). A recipe
+adds the backbone and the neck."""
 
 norm = dict(type="mmmim.LayerNorm2d", eps=1e-6)
 

@@ -51,7 +51,7 @@ optim_wrapper = dict(
     accumulative_counts=accumulate,
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-3, by_epoch=False, end=250 * accumulate),
+    dict(type="LinearLR", start_factor=1e-3, by_epoch=False, end=125 * accumulate),
     dict(
         type="MultiStepLR",
         by_epoch=False,

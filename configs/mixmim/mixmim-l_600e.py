@@ -1,6 +1,7 @@
 """MixMIM (MixMAE): Mixed and Masked Autoencoder for Hierarchical Transformers (arXiv 2205.13137).
 
-The large (197M parameters) encoder, ImageNet-1K, 600 epochs, 16 GPUs.
+The large (197M parameters) encoder, ImageNet-1K, 600 epochs, 16 GPUs. The repository has base's script
+alone, and this is it.
 
 Command:   NNODES=2 NODE_RANK=... MASTER_ADDR=... tools/dist_train.sh configs/mixmim/mixmim-l_600e.py 8
 Published: ImageNet top-1 85.9 fine-tuned (86.9 at 384 pixels)

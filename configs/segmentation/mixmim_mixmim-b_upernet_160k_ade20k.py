@@ -38,8 +38,8 @@ optim_wrapper = dict(
     type="mmmim.AmpOptimWrapper",
     constructor="mmmim.LayerDecayOptimWrapperConstructor",
     optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.999), weight_decay=0.01),
-    # Norms, biases and relative positions are exempt, as in Swin's recipe; no layer decay.
-    paramwise_cfg=dict(flat_decay_mult=0.0, custom_keys={"relative_position.table": 0.0}),
+    # Norms and relative positions are exempt, as in Swin's recipe; no layer decay.
+    paramwise_cfg=dict(custom_keys={"relative_position.table": 0.0, "norm": 0.0}),
 )
 param_scheduler = [
     dict(type="LinearLR", start_factor=1e-6, by_epoch=False, end=1500),

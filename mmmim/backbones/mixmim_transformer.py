@@ -63,6 +63,10 @@ class MixMIMTransformer(BaseModule):
             raise ValueError(f"img_size must be a multiple of the stride {stride}, got {img_size}")
         if not out_indices or not set(out_indices) <= {0, 1, 2, 3}:
             raise ValueError(f"out_indices must be among 0, 1, 2 and 3, got {out_indices}")
+        if len(window_sizes) != 4:
+            raise ValueError(
+                f"window_sizes must have one side for each of 4 stages, got {window_sizes}"
+            )
         self.stage_dims, self.embed_dims = tuple(dims), dims[3]
         self.depths, self.num_layers = tuple(depths), sum(depths)
         self.img_size, self.patch_size = img_size, stride
@@ -95,7 +99,7 @@ class MixMIMTransformer(BaseModule):
         self._init_like_official()
 
     def _init_like_official(self) -> None:
-        """models_mixmim.py:281-303: Linear Xavier, relative positions normal, the rest as torch's."""
+        """models_mixmim.py:63 and 281-303: Linear Xavier, tables normal, the rest as torch's."""
         init_like_mae(self)
         for stage in self.layers:
             for block in stage.blocks:
@@ -123,7 +127,7 @@ class MixMIMTransformer(BaseModule):
                 grid, tokens = tuple(merged.shape[1:3]), merged.flatten(1, 2)
         return tuple(maps)
 
-    def encode_visible(self, images: Tensor, mask: Tensor, hidden: int) -> Tensor:
+    def encode_visible(self, images: Tensor, mask: Tensor, hidden: int | None = None) -> Tensor:
         """Encode every image mixed with its partner, the one at the same place from the batch's end.
 
         What a mask hides of an image is filled with the partner, so that nothing is computed in vain;
@@ -132,7 +136,7 @@ class MixMIMTransformer(BaseModule):
         Args:
             images: (B, 3, H, W), sides multiples of the stride.
             mask: (1, L) bool, True where the partner is seen, for the whole batch.
-            hidden: how many are True; given, since asking the mask would wait for the GPU.
+            hidden: how many are True; where it is left out, the mask is asked, which waits for a GPU.
 
         Returns:
             (B, L, D), normed.
@@ -153,6 +157,8 @@ class MixMIMTransformer(BaseModule):
                 f"mask must have shape {(1, coarse[0] * coarse[1])}, one for the batch, "
                 f"got {tuple(mask.shape)}"
             )
+        if hidden is None:
+            hidden = int(mask.sum())
         tokens = self.patch_embed(images)
         grid = tuple(tokens.shape[1:3])
         tokens = tokens.flatten(1, 2)
@@ -167,7 +173,7 @@ class MixMIMTransformer(BaseModule):
         return self.norm(tokens)
 
     def layer_of(self, name: str) -> int:
-        """Depth of a parameter, for layer-wise decay (util/lr_decay.py:63-82).
+        """Depth of a parameter, for layer-wise decay (util/lr_decay.py:61-77).
 
         0 embeddings, then the blocks of all stages in a row; a downsampling counts with the block that
         follows it, and the last norm with the last block.
@@ -193,7 +199,7 @@ class MixMIMTransformer(BaseModule):
         """One stage on mixed tokens (B, H * W, C)."""
         window = self.window_sizes[index]
         if max(grid) <= window:
-            groups = MixedGroups(partner, hidden * 4 ** (3 - index), grid)
+            groups = MixedGroups(partner, hidden * 4 ** (3 - index), grid, window)
             return groups.restore(self._run(stage, groups.sort(tokens), groups))
         if grid[0] % window or grid[1] % window:
             raise ValueError(

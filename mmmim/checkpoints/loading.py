@@ -17,7 +17,8 @@ from mmmim.registry import WEIGHT_INITIALIZERS
 
 # What transfer adds to a pretrained backbone; it may start anew.
 NEW_IN_TRANSFER = (
-    r".*(\.relative_position\.\w+|\.ls[12]\.gamma)|(window|global)_position\.table|norm[012]\.\w+"
+    r"blocks3?\.\d+\.(attn\.relative_position\.\w+|ls[12]\.gamma)"
+    r"|(window|global)_position\.table|norm[012]\.\w+"
 )
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mmmim.layers.positions import sincos_2d
-from mmmim.layers.tokens import gather_tokens
+from mmmim.layers.tokens import gather_tokens, visible_first
 from mmmim.layers.transformer import Block, init_like_mae
 from mmmim.registry import MODELS
 
@@ -70,7 +70,7 @@ class DualDecoder(nn.Module):
             tokens = block(tokens)
         # The norm and the prediction run on what the loss reads: each position of each image once.
         own, partner = tokens.chunk(2)
-        order = mask[0].to(torch.uint8).argsort(stable=True).expand(len(own), -1)
+        order = visible_first(mask[0]).expand(len(own), -1)
         shown = mask.shape[1] - hidden
         own, partner = gather_tokens(own, order[:, shown:]), gather_tokens(partner, order[:, :shown])
         return self.pred(self.norm(own)), self.pred(self.norm(partner))

@@ -36,6 +36,11 @@ def visible_indices(mask: Tensor) -> Tensor:
     return mask.to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
 
 
+def visible_first(mask: Tensor) -> Tensor:
+    """(L,) mask -> (L,) positions, the visible ones first, either part ascending."""
+    return mask.to(torch.uint8).argsort(stable=True)
+
+
 def hidden_indices(mask: Tensor) -> Tensor:
     """(B, L) mask -> (B, M) positions of the hidden tokens, ascending."""
     return visible_indices(~mask)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from mmmim.layers.relative_positions import RelativePositionBias, offset_index
+from mmmim.layers.tokens import visible_first
 from mmmim.layers.transformer import Attention, Mlp
 from mmmim.layers.windows import join_windows, split_windows
 
@@ -77,11 +78,14 @@ class MixedGroups:
         hidden: (H * W,) bool, True where the partner is seen, for all samples.
         count: how many are hidden.
         grid: (H, W).
+        window: side of the windows that the relative-position tables are made for.
     """
 
-    def __init__(self, hidden: Tensor, count: int, grid: tuple[int, int]) -> None:
-        self.grid, self.sizes = grid, (len(hidden) - count, count)
-        self.order = hidden.to(torch.uint8).argsort(stable=True)
+    def __init__(self, hidden: Tensor, count: int, grid: tuple[int, int], window: int) -> None:
+        self.sizes = (len(hidden) - count, count)
+        self.order = visible_first(hidden)
+        offsets = offset_index(grid, (window, window), hidden.device)[1:, 1:]
+        self.offsets = [offsets[group][:, group] for group in self.order.split(self.sizes)]
 
     def sort(self, tokens: Tensor) -> Tensor:
         """(B, H * W, C) -> the same, own tokens first; a stage does it once."""
@@ -93,15 +97,9 @@ class MixedGroups:
 
     def attend(self, attention: Attention, tokens: Tensor) -> Tensor:
         """Sorted (B, H * W, C) -> the same."""
-        position: RelativePositionBias = attention.relative_position
-        index = offset_index(self.grid, position.grid, tokens.device)[1:, 1:]
-        out = []
-        for members, group in zip(
-            self.order.split(self.sizes), tokens.split(self.sizes, 1), strict=True
-        ):
-            bias = position.table[index[members][:, members]].permute(2, 0, 1).unsqueeze(0)
-            out.append(attention(group, bias=bias))
-        return torch.cat(out, dim=1)
+        table = attention.relative_position.table.T
+        groups = zip(tokens.split(self.sizes, 1), self.offsets, strict=True)
+        return torch.cat([attention(group, bias=table[:, o].unsqueeze(0)) for group, o in groups], 1)
 
 
 class WindowBlock(nn.Module):

@@ -5,8 +5,10 @@ from mmengine.dist import get_rank, get_world_size
 from torch import Tensor
 
 
-def mixing_mask(length: int, ratio: float, device: torch.device | str) -> Tensor:
-    """Hide a share of the patches, the same for all samples. -> (1, length) bool, True = hidden.
+def mixing_mask(length: int, ratio: float, device: torch.device | str) -> tuple[Tensor, int]:
+    """Hide a share of the patches, the same for all samples.
+
+    -> (1, length) bool, True = hidden, and how many are True.
 
     `torch.rand(1, 1, length)` from the global generator of `device`; the `int(length * ratio)` smallest
     are hidden (Sense-X/MixMIM models_mixmim.py:305-332). With several processes each has a mask of its
@@ -18,9 +20,9 @@ def mixing_mask(length: int, ratio: float, device: torch.device | str) -> Tensor
     hidden = int(length * ratio)
     if not 0 < hidden < length:
         raise ValueError(
-            f"mask_ratio {ratio} hides {hidden} of {length} patches; "
-            "it must leave at least one visible and one hidden"
+            f"mask_ratio {ratio} hides {hidden} of {length} patches; it must leave at least one visible"
+            f" and one hidden: between {1 / max(length, 1):.2g} and {1 - 1 / max(length, 1):.2g}"
         )
     noise = torch.rand(get_world_size(), 1, length, device=device)[get_rank()]
     mask = torch.zeros(1, length, dtype=torch.bool, device=device)
-    return mask.scatter_(1, noise.argsort(dim=1)[:, :hidden], True)
+    return mask.scatter_(1, noise.argsort(dim=1)[:, :hidden], True), hidden

@@ -1,12 +1,11 @@
 """MixMIM (MixMAE): mixed and masked autoencoder for hierarchical transformers (arXiv 2205.13137)."""
 
-import random
-
 import torch
 from torch import Tensor
 
 from mmmim.decoders import DualDecoder
 from mmmim.layers.patches import flatten_pixels, join_patches, split_patches
+from mmmim.layers.tokens import visible_first
 from mmmim.masking import mixing_mask
 from mmmim.methods.base import Method
 from mmmim.registry import MODELS
@@ -24,12 +23,14 @@ class MixMIM(Method):
         backbone: config of a `MixMIMTransformer`.
         decoder: embed_dims, depth and num_heads of the `DualDecoder`; 512/8/16 where left out.
         mask_ratio: share of an image that the partner takes.
-        range_mask_ratio: each step draws its ratio from mask_ratio to mask_ratio + this, uniformly.
+        range_mask_ratio: each step draws its ratio from mask_ratio to mask_ratio + this, uniformly,
+            by torch's generator of the CPU (the official code: by Python's).
         norm_pix: normalise the target patch by patch.
         data_preprocessor: config of mmengine's `ImgDataPreprocessor`.
 
     Raises:
-        ValueError: the backbone does not mix.
+        ValueError: the backbone does not mix, or has maps that pretraining does not read; the
+            ratios leave nothing of an image.
     """
 
     def __init__(
@@ -46,6 +47,16 @@ class MixMIM(Method):
         self.backbone = MODELS.build(backbone)
         if not hasattr(self.backbone, "absolute_pos_embed"):
             raise ValueError(f"MixMIM needs a MixMIMTransformer, got {type(self.backbone).__name__}")
+        if self.backbone.out_indices != (3,):
+            raise ValueError(
+                "pretraining reads the last stage alone: leave the backbone's out_indices at (3,), "
+                f"got {self.backbone.out_indices}"
+            )
+        if mask_ratio + range_mask_ratio >= 1:
+            raise ValueError(
+                "mask_ratio + range_mask_ratio must stay below 1, or nothing of an image is left; "
+                f"got {mask_ratio} + {range_mask_ratio}"
+            )
         grid, patch_size = self.backbone.grid, self.backbone.patch_size
         self.decoder = DualDecoder(self.backbone.embed_dims, grid, patch_size, **(decoder or {}))
         self.target = PixelTarget(patch_size, norm_pix)
@@ -55,8 +66,7 @@ class MixMIM(Method):
         """(B, 3, H, W) -> mean squared error, every patch of every image once."""
         mask, hidden = self.draw_mask(images)
         prediction = self.reconstruct(images, mask, hidden)
-        everything = torch.ones_like(mask).expand(len(images), -1)
-        target = self.target(images, everything)
+        target = self.target(images)
         return dict(loss=(prediction.float() - target).square().mean())
 
     def draw_mask(self, images: Tensor) -> tuple[Tensor, int]:
@@ -65,15 +75,14 @@ class MixMIM(Method):
         length = (images.shape[2] // p) * (images.shape[3] // p)
         ratio = self.mask_ratio
         if self.range_mask_ratio:
-            ratio += random.uniform(0.0, self.range_mask_ratio)
-        return mixing_mask(length, ratio, images.device), int(length * ratio)
+            ratio += self.range_mask_ratio * torch.rand(()).item()
+        return mixing_mask(length, ratio, images.device)
 
     def reconstruct(self, images: Tensor, mask: Tensor, hidden: int) -> Tensor:
         """(B, 3, H, W) -> (B, L, p * p * 3), each patch of an image from the mixture that hides it."""
         own, partner = self.decoder(self.backbone.encode_visible(images, mask, hidden), mask, hidden)
         patches = torch.cat([partner.flip(0), own], dim=1)  # shown in its own mixture, then hidden
-        order = mask[0].to(torch.uint8).argsort(stable=True)
-        return torch.empty_like(patches).index_copy(1, order, patches)
+        return torch.empty_like(patches).index_copy(1, visible_first(mask[0]), patches)
 
     @torch.no_grad()
     def predict(self, images: Tensor) -> dict[str, Tensor]:
@@ -86,8 +95,7 @@ class MixMIM(Method):
         mask, hidden = self.draw_mask(images)
         p = self.backbone.patch_size
         grid = (images.shape[2] // p, images.shape[3] // p)
-        everything = torch.ones_like(mask).expand(len(images), -1)
-        prediction = self.target.to_pixels(self.reconstruct(images, mask, hidden), images, everything)
+        prediction = self.target.to_pixels(self.reconstruct(images, mask, hidden), images)
 
         pixels = flatten_pixels(split_patches(images.float(), p))
         partner_seen = mask.unsqueeze(-1)

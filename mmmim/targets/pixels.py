@@ -24,35 +24,37 @@ class PixelTarget(nn.Module):
         self.norm_pix = norm_pix
 
     @torch.no_grad()
-    def forward(self, images: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, 3, H, W) and mask (K * B, L) -> (K * B, M, p * p * 3) float32, hidden patches in order.
 
-        K masks of each image, one batch after another.
+        K masks of each image, one batch after another; without a mask, all patches.
         """
-        patches = self._hidden_patches(images, mask)
+        patches = self._patches(images, mask)
         if not self.norm_pix:
             return patches
         mean, variance = _statistics(patches)
         return (patches - mean) / (variance + EPSILON).sqrt()
 
     @torch.no_grad()
-    def to_pixels(self, prediction: Tensor, images: Tensor, mask: Tensor) -> Tensor:
+    def to_pixels(self, prediction: Tensor, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """Undo `norm_pix` for looking: each patch gets the true mean and deviation back.
 
         prediction (B, M, p * p * 3) -> the same shape in the scale of `images`.
         """
         if not self.norm_pix:
             return prediction.float()
-        mean, variance = _statistics(self._hidden_patches(images, mask))
+        mean, variance = _statistics(self._patches(images, mask))
         return prediction.float() * (variance + EPSILON).sqrt() + mean
 
     def seen_as(self, images: Tensor) -> Tensor:
         """The images that the target is cut from, (B, 3, H, W)."""
         return images
 
-    def _hidden_patches(self, images: Tensor, mask: Tensor) -> Tensor:
+    def _patches(self, images: Tensor, mask: Tensor | None) -> Tensor:
         patches = split_patches(images.float(), self.patch_size)
-        return flatten_pixels(gather_patches(patches, hidden_indices(mask)))
+        if mask is not None:
+            patches = gather_patches(patches, hidden_indices(mask))
+        return flatten_pixels(patches)
 
 
 def _statistics(patches: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,15 +18,15 @@ def mask_of(hidden, length=16):
 
 
 def masked_attention(model, images, mask):
-    """The official way (models_mixmim.py:59-83): full attention, other image's logits at -1e30."""
+    """The official way (models_mixmim.py:65-92): full attention, other image's logits at -1e30."""
     size = [images.shape[2] // 2, images.shape[3] // 2]
     coarse = mask.view(images.shape[2] // 16, -1)
     tokens = model.patch_embed(images).flatten(1, 2)
     fine = coarse.repeat_interleave(8, 0).repeat_interleave(8, 1).flatten()
-    tokens = torch.where(fine[:, None], tokens.flip(0), tokens) + model.absolute_pos_embed
+    tokens = torch.where(fine[:, None], tokens.flip(0), tokens) + model._positions(tuple(size))
     for i, stage in enumerate(model.layers):
         partner = coarse.repeat_interleave(8 // 2**i, 0).repeat_interleave(8 // 2**i, 1).float()
-        window = model.window_sizes[i]
+        window = min(model.window_sizes[i], max(size)) if i == 3 else model.window_sizes[i]
         for block in stage.blocks:
             tokens = tokens + attend(block, tokens, partner, size, window)
             tokens = tokens + block.mlp(block.norm2(tokens))
@@ -53,13 +53,40 @@ def attend(block, tokens, partner, size, window):
     return out.transpose(2, 3).reshape(tokens.shape)
 
 
-@pytest.mark.parametrize("hidden", [1, 8, 15])
-@pytest.mark.parametrize("batch", [1, 2, 3])
-def test_groups_and_shared_masks_are_the_masked_attention(hidden, batch):
-    model, images, mask = transformer().eval(), torch.randn(batch, 3, 64, 64), mask_of(hidden)
+@pytest.mark.parametrize(
+    ("batch", "hidden", "size"),
+    [(1, 8, (64, 64)), (2, 1, (64, 64)), (3, 15, (64, 64)), (2, 9, (64, 128))],
+)
+def test_groups_and_shared_masks_are_the_masked_attention(batch, hidden, size):
+    model, length = transformer().eval(), size[0] * size[1] // 256
+    images, mask = torch.randn(batch, 3, *size), mask_of(hidden, length)
     tokens = model.encode_visible(images, mask, hidden)
-    assert tokens.shape == (batch, 16, 64)
+    assert tokens.shape == (batch, length, 64)
     assert torch.allclose(tokens, masked_attention(model, images, mask), atol=1e-4)
+    assert torch.equal(tokens, model.encode_visible(images, mask))  # it counts for itself
+
+
+def test_a_map_that_is_one_window_need_not_be_square():
+    """4 x 2 tokens in a window of 4: two groups, with the offsets of the table's middle."""
+    model, mask = transformer(window_sizes=(8, 8, 8, 4)).eval(), mask_of(3, 8)
+    images = torch.randn(2, 3, 64, 32)
+    tokens = model.encode_visible(images, mask, 3)
+    changed = images.clone()
+    changed[1] = torch.randn(3, 64, 32)
+    own = ~mask[0]
+    assert torch.equal(tokens[0, own], model.encode_visible(changed, mask, 3)[0, own])
+    alone = torch.zeros(1, 8, dtype=torch.bool)
+    assert not torch.allclose(tokens[0, own], model.encode_visible(images, alone, 0)[0, own])
+
+
+def test_bfloat16_keeps_the_residual_stream_in_float32():
+    model, seen = transformer(), []
+    for stage in model.layers:
+        for block in stage.blocks:
+            block.register_forward_hook(lambda module, args, output: seen.append(output.dtype))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model.encode_visible(torch.randn(2, 3, 64, 64), mask_of(8), 8)
+    assert set(seen) == {torch.float32}
 
 
 def test_images_of_a_mixture_never_meet():
@@ -117,7 +144,7 @@ def test_checkpointing_computes_twice_and_keeps_gradients():
 
 
 def test_layers_are_numbered_for_decay():
-    """util/lr_decay.py:63-82: a downsampling counts with the block that follows it."""
+    """util/lr_decay.py:61-77: a downsampling counts with the block that follows it."""
     model = transformer()
     layers = {
         "absolute_pos_embed": 0,
@@ -139,6 +166,7 @@ def test_layers_are_numbered_for_decay():
         (dict(arch=dict(depths=(1, 1, 1, 1))), "missing"),
         (dict(img_size=72), "multiple of the stride 16, got 72"),
         (dict(out_indices=(4,)), "among 0, 1, 2 and 3"),
+        (dict(window_sizes=(8, 8, 4)), r"each of 4 stages, got \(8, 8, 4\)"),
     ],
 )
 def test_a_wrong_argument_says_what_is_right(kwargs, message):

@@ -5,6 +5,7 @@ import torch
 
 from mmmim.checkpoints import load_backbone, recognise, to_mmmim, write_checkpoint
 from mmmim.checkpoints.formats import to_mixmim, to_mmpretrain_mixmim
+from mmmim.checkpoints.loading import CheckpointMismatch
 from mmmim.registry import MODELS
 
 ARCH = dict(embed_dims=8, depths=(1, 1, 2, 1), num_heads=(1, 2, 2, 4))
@@ -59,3 +60,11 @@ def test_windows_and_positions_are_resized_for_larger_images(tmp_path, weights):
     assert "layers.1.blocks.0.attn.relative_position.table" in report.resized
     assert {name.split(".")[0] for name in report.new} == {"norm0", "norm1", "norm2"}
     assert all(name.endswith("relative_position_index") for name in report.unused)
+
+
+def test_a_file_without_a_table_of_pretraining_is_refused(tmp_path, weights):
+    path = tmp_path / "mixmim.pth"
+    name = "layers.2.blocks.1.attn.relative_position.table"
+    write_checkpoint(path, {k: v for k, v in weights.items() if name not in k}, {})
+    with pytest.raises(CheckpointMismatch, match=name):
+        load_backbone(MODELS.build(BACKBONE), str(path))

@@ -47,6 +47,35 @@ def test_a_config_builds_as_it_is(path, monkeypatch):
 
 
 @each_config
+def test_every_width_is_the_backbones(path, monkeypatch):
+    """`shrink` sets the widths of necks and heads, so the two steps would not notice a wrong one."""
+    cfg = Config.fromfile(path)
+    if cfg.default_scope == "mmmim":
+        return
+    for name in ("xavier_uniform_", "kaiming_uniform_", "trunc_normal_", "normal_"):
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *args, **kwargs: tensor)  # seconds
+    backbone = MODELS.build(cfg.model.backbone)
+    dims = (*getattr(backbone, "stage_dims", (backbone.embed_dims,) * 4), backbone.embed_dims)
+    is_vit = not hasattr(backbone, "stage_dims")
+    widths = [dims[0] if is_vit else dims[i] for i in backbone.out_indices]
+    neck = cfg.model.get("neck")
+    kind = neck.type.removeprefix("mmmim.") if neck else None
+    if kind == "FPN":
+        assert neck.in_channels == widths
+    elif kind == "SimpleFeaturePyramid":
+        assert neck.in_channels == widths[-1]
+    elif kind == "Feature2Pyramid":
+        assert {neck.embed_dim} == set(widths)
+    elif kind == "AppendHalved":
+        assert neck.in_channels == widths[-1]
+        widths.append(widths[-1])
+    if "decode_head" in cfg.model:
+        heads = cfg.model.decode_head, cfg.model.auxiliary_head
+        assert list(heads[0].in_channels) == widths
+        assert heads[1].in_channels == widths[heads[1].in_index]
+
+
+@each_config
 def test_the_learning_rate_is_meant_for_the_batch(path):
     cfg = Config.fromfile(path)
     batch = cfg.train_dataloader.batch_size * cfg.optim_wrapper.get("accumulative_counts", 1)

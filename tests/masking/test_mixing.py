@@ -9,7 +9,8 @@ def test_a_seed_gives_the_official_mask():
     torch.manual_seed(7)
     hidden = torch.rand(1, 1, 49).argsort(dim=2)[0, 0, :24]
     torch.manual_seed(7)
-    mask = mixing_mask(49, 0.5, "cpu")
+    mask, count = mixing_mask(49, 0.5, "cpu")
+    assert count == 24
     assert mask.shape == (1, 49)
     assert mask.dtype == torch.bool
     assert torch.equal(mask[0].nonzero().flatten(), hidden.sort().values)
@@ -21,7 +22,7 @@ def test_processes_seeded_alike_draw_masks_of_their_own(monkeypatch):
     for rank in range(2):
         monkeypatch.setattr(mixing, "get_rank", lambda rank=rank: rank)
         torch.manual_seed(0)
-        masks.append(mixing_mask(49, 0.5, "cpu"))
+        masks.append(mixing_mask(49, 0.5, "cpu")[0])
     assert not torch.equal(*masks)
 
 

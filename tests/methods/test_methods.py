@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mmmim.data.pictures import draw_reconstructions
 from mmmim.layers.patches import flatten_pixels, split_patches
 from mmmim.layers.tokens import visible_indices
 from mmmim.masking import complementary_masks
@@ -252,11 +253,28 @@ def test_mixmim_shows_both_images_of_a_mixture():
 
 def test_mixmim_draws_its_ratio_from_a_range():
     model = MODELS.build(dict(MIXMIM, mask_ratio=0.5, range_mask_ratio=0.4))
-    counts = {model.draw_mask(torch.zeros(1, 3, 32, 32))[1] for _ in range(60)}
-    assert counts <= set(range(8, 15))
-    assert len(counts) > 3
+    images, counts = torch.zeros(1, 3, 32, 32), []
+    for _ in range(2):
+        torch.manual_seed(0)
+        counts.append([model.draw_mask(images)[1] for _ in range(60)])
+    assert counts[0] == counts[1]  # a resumed run draws them again
+    assert set(counts[0]) <= set(range(8, 15))
+    assert len(set(counts[0])) > 3
 
 
 def test_mixmim_needs_its_transformer():
     with pytest.raises(ValueError, match="MixMIM needs a MixMIMTransformer, got ViT"):
         MODELS.build(dict(MIXMIM, backbone=BACKBONE))
+    with pytest.raises(ValueError, match=r"leave the backbone's out_indices at \(3,\)"):
+        MODELS.build(dict(MIXMIM, backbone=dict(MIXMIM["backbone"], out_indices=(0, 1, 2, 3))))
+    with pytest.raises(ValueError, match=r"stay below 1.*got 0\.6 \+ 0\.4"):
+        MODELS.build(dict(MIXMIM, mask_ratio=0.6, range_mask_ratio=0.4))
+
+
+def test_a_picture_of_a_mixture_shows_both_images():
+    picture = draw_reconstructions(MODELS.build(MIXMIM).eval(), torch.randint(0, 255, (2, 3, 32, 32)))
+    assert picture.shape == (3, 2 * 36 + 4, 6 * 36 + 4)
+    one, other = (picture[:, 4 + 36 * i : 36 + 36 * i, 4:36] for i in range(2))
+    partner = picture[:, 4:36, 4 + 36 * 5 : 36 + 36 * 5]
+    assert (partner.float() - other.float()).abs().max() <= 1
+    assert not torch.equal(partner, one)

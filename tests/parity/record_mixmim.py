@@ -55,11 +55,27 @@ def record_maps(folder: Path, name: str, size: int) -> None:
     )
 
 
+def record_resizing(folder: Path) -> None:
+    """What its fine-tuning at 384 pixels makes of tables for 224."""
+    small, large = (
+        getattr(importlib.import_module("models_mixmim_ft"), name)(**NARROW, num_classes=0)
+        for name in ("mixmim_base", "mixmim_base_384")
+    )
+    set_weights({n: p for n, p in small.named_parameters() if p.requires_grad})
+    state = small.state_dict()
+    importlib.import_module("util.pos_embed").interpolate_pos_embed(large, state)
+    tables = {n: v for n, v in state.items() if "table" in n or n == "absolute_pos_embed"}
+    summaries = {n: tensor_summary(n, v) for n, v in tables.items()}
+    shapes = {n: list(p.shape) for n, p in small.named_parameters() if p.requires_grad}
+    save("mixmim_resizing", dict(**SOURCE, tables=summaries, shapes_of_weights=shapes))
+
+
 def main() -> None:
     folder = Path(sys.argv[1]).resolve()
     record_pretraining(folder)
     record_maps(folder, "mixmim_base", 224)
     record_maps(folder, "mixmim_base_384", 384)
+    record_resizing(folder)
 
 
 if __name__ == "__main__":

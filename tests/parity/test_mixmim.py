@@ -5,7 +5,7 @@ import torch
 from common import SEED, gradient_summary, images, load, set_weights, tensor_summary
 from torch import nn
 
-from mmmim.checkpoints import to_mmmim
+from mmmim.checkpoints import load_backbone, to_mmmim
 from mmmim.checkpoints.formats import to_mixmim, to_mmpretrain_mixmim
 from mmmim.registry import MODELS
 
@@ -67,6 +67,22 @@ def test_maps_from_a_converted_file_equal_the_official_ones(size, windows):
     for i, summary in enumerate(expected["maps"]):
         ours = tensor_summary(f"map {i}", maps[i].flatten(2).transpose(1, 2))
         assert ours == pytest.approx(summary, rel=1e-4, abs=1e-6)
+
+
+def test_tables_are_resized_for_384_pixels_as_officially(tmp_path):
+    expected = load("mixmim_resizing")
+    weights = {n: torch.empty(shape) for n, shape in expected["shapes_of_weights"].items()}
+    set_weights(weights)
+    small = MODELS.build(dict(type="MixMIMTransformer", arch=NARROW))
+    weights["absolute_pos_embed"] = small.absolute_pos_embed.data
+    torch.save(weights, tmp_path / "official.pth")
+    large = MODELS.build(
+        dict(type="MixMIMTransformer", arch=NARROW, img_size=384, window_sizes=(16, 16, 24, 12))
+    )
+    load_backbone(large, str(tmp_path / "official.pth"))
+    resized, _ = to_mixmim({f"backbone.{n}": v for n, v in large.state_dict().items()})
+    for name, summary in expected["tables"].items():
+        assert tensor_summary(name, resized[name]) == pytest.approx(summary, rel=1e-5, abs=1e-6), name
 
 
 def test_equal_to_mmpretrains_on_the_same_weights():
