@@ -98,8 +98,12 @@ class MixedGroups:
     def attend(self, attention: Attention, tokens: Tensor) -> Tensor:
         """Sorted (B, H * W, C) -> the same."""
         table = attention.relative_position.table.T
-        groups = zip(tokens.split(self.sizes, 1), self.offsets, strict=True)
-        return torch.cat([attention(group, bias=table[:, o].unsqueeze(0)) for group, o in groups], 1)
+        qkv = attention.qkv(tokens).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        out = []
+        for group, offsets in zip(qkv.split(self.sizes, dim=3), self.offsets, strict=True):
+            bias = table[:, offsets].unsqueeze(0).to(group.dtype)
+            out.append(F.scaled_dot_product_attention(*group, attn_mask=bias))
+        return attention.proj(torch.cat(out, dim=2).transpose(1, 2).flatten(2))
 
 
 class WindowBlock(nn.Module):
