@@ -2,7 +2,7 @@
 
 Command:   python tools/train.py configs/tiny/fastconvmae_convvit_scenes.py
 Published: none, the recipe is ours
-Ours:      docs/results.md
+Ours:      not run
 """
 
 _base_ = "../_base_/pretrain_runtime.py"

@@ -3,7 +3,7 @@
 Command:   python tools/train.py configs/tiny/mask-rcnn_mixmim_coco.py --pretrained CHECKPOINT
            (without --pretrained: from scratch, the same budget)
 Published: none, the recipe is ours
-Ours:      docs/results.md
+Ours:      not run
 """
 
 _base_ = [

@@ -2,7 +2,7 @@
 
 Command:   IMAGES=/path/to/photos python tools/train.py configs/tiny/mixmim_photos.py
 Published: none, the recipe is ours
-Ours:      docs/results.md
+Ours:      not run
 """
 
 _base_ = "../_base_/pretrain_runtime.py"
