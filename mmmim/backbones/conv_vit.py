@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from mmmim.backbones.arch import resolve_arch, run_block
 from mmmim.layers.conv_block import ConvBlock, Placement, VisibleBlocks, WholeMap
 from mmmim.layers.patch_embed import StageEmbed
 from mmmim.layers.patches import split_patches
@@ -81,7 +81,7 @@ class ConvViT(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        size = {"patch_sizes": (4, 2, 2), "mlp_ratio": 4.0, **_size(arch)}
+        size = {"patch_sizes": (4, 2, 2), "mlp_ratio": 4.0, **resolve_arch(arch, SIZES)}
         dims, depths, heads = size["embed_dims"], size["depths"], size["num_heads"]
         patches, mlp_ratio = size["patch_sizes"], size["mlp_ratio"]
         stride = patches[0] * patches[1] * patches[2]
@@ -237,10 +237,10 @@ class ConvViT(BaseModule):
         """Pixels (..., H, W, 3) -> tokens (..., H', W', C) of stages 1 and 2."""
         stage1 = self.patch_embed1(tokens)
         for block in self.blocks1:
-            stage1 = self._run(block, stage1, placement1)
+            stage1 = run_block(block, stage1, placement1, with_cp=self.with_cp)
         stage2 = self.patch_embed2(stage1)
         for block in self.blocks2:
-            stage2 = self._run(block, stage2, placement2)
+            stage2 = run_block(block, stage2, placement2, with_cp=self.with_cp)
         return stage1, stage2
 
     def _attend(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -252,26 +252,11 @@ class ConvViT(BaseModule):
             window_bias = to_autocast(self.window_position.bias(self.window_position.grid))
         for block in self.blocks3:
             bias = global_bias if block.window_size is None else window_bias
-            tokens = self._run(block, tokens, grid, bias)
+            tokens = run_block(block, tokens, grid, bias, with_cp=self.with_cp)
         return tokens
 
     def _positions(self, grid: tuple[int, int]) -> Tensor:
         return resize_positions(self.pos_embed, self.grid, grid)
-
-    def _run(self, block: nn.Module, *args) -> Tensor:
-        if self.with_cp and torch.is_grad_enabled():
-            return checkpoint(block, *args, use_reentrant=False)
-        return block(*args)
-
-
-def _size(arch: str | dict) -> dict:
-    if isinstance(arch, str):
-        if arch not in SIZES:
-            raise ValueError(f"arch must be one of {sorted(SIZES)} or a dict, got '{arch}'")
-        return SIZES[arch]
-    if missing := {"embed_dims", "depths", "num_heads"} - set(arch):
-        raise ValueError(f"a custom arch needs embed_dims, depths and num_heads; missing {missing}")
-    return arch
 
 
 def _own_position(kind: str | None, grid: tuple[int, int], dim: int, heads: int):

@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from mmmim.backbones.arch import resolve_arch, run_block
 from mmmim.layers.patch_embed import MergePatches, NormedPatchEmbed
 from mmmim.layers.positions import resize_positions, sincos_2d
 from mmmim.layers.transformer import init_like_mae
@@ -55,7 +55,7 @@ class MixMIMTransformer(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        size = _size(arch)
+        size = resolve_arch(arch, SIZES)
         depths, heads = size["depths"], size["num_heads"]
         dims = [size["embed_dims"] * 2**i for i in range(4)]
         stride = patch_size * 8
@@ -210,10 +210,7 @@ class MixMIMTransformer(BaseModule):
 
     def _run(self, stage: nn.Module, tokens: Tensor, neighbourhood: Neighbourhood) -> Tensor:
         for block in stage.blocks:
-            if self.with_cp and torch.is_grad_enabled():
-                tokens = checkpoint(block, tokens, neighbourhood, use_reentrant=False)
-            else:
-                tokens = block(tokens, neighbourhood)
+            tokens = run_block(block, tokens, neighbourhood, with_cp=self.with_cp)
         return tokens
 
     def _positions(self, grid: tuple[int, int]) -> Tensor:
@@ -224,13 +221,3 @@ def _at_scale(mask: Tensor, grid: tuple[int, int], scale: int) -> Tensor:
     """(1, L) on `grid` -> (L * scale * scale,), every patch as a square of finer tokens."""
     fine = mask.view(grid).repeat_interleave(scale, 0).repeat_interleave(scale, 1)
     return fine.flatten()
-
-
-def _size(arch: str | dict) -> dict:
-    if isinstance(arch, str):
-        if arch not in SIZES:
-            raise ValueError(f"arch must be one of {sorted(SIZES)} or a dict, got '{arch}'")
-        return SIZES[arch]
-    if missing := {"embed_dims", "depths", "num_heads"} - set(arch):
-        raise ValueError(f"a custom arch needs embed_dims, depths and num_heads; missing {missing}")
-    return arch

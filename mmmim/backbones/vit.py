@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModule
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
+from mmmim.backbones.arch import resolve_arch, run_block
 from mmmim.layers.patch_embed import PatchEmbed
 from mmmim.layers.patches import split_patches
 from mmmim.layers.positions import resize_positions, sincos_2d
@@ -72,7 +72,7 @@ class ViT(BaseModule):
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        size = {"mlp_ratio": 4.0, **_size(arch)}
+        size = {"mlp_ratio": 4.0, **resolve_arch(arch, SIZES)}
         if img_size % patch_size:
             raise ValueError(f"img_size must be a multiple of patch_size {patch_size}, got {img_size}")
         if not set(global_blocks) <= set(range(size["depth"])):
@@ -131,7 +131,7 @@ class ViT(BaseModule):
 
         maps = []
         for i, block in enumerate(self.blocks):
-            tokens = self._run(block, tokens, grid)
+            tokens = run_block(block, tokens, grid, with_cp=self.with_cp)
             if i in self.out_indices:
                 out = self.norm(tokens) if i == self.num_layers - 1 else tokens
                 out = out[:, -grid[0] * grid[1] :]  # without the class token
@@ -167,7 +167,7 @@ class ViT(BaseModule):
         tokens = self.patch_embed.embed(gather_patches(patches, visible))
         tokens = self._with_cls(tokens + gather_tokens(positions, visible))
         for block in self.blocks:
-            tokens = self._run(block, tokens, grid)
+            tokens = run_block(block, tokens, grid, with_cp=self.with_cp)
         return self.norm(tokens)
 
     def layer_of(self, name: str) -> int:
@@ -189,21 +189,6 @@ class ViT(BaseModule):
             return tokens
         cls = (self.cls_token + self.pos_embed[:, :1]).expand(len(tokens), -1, -1)
         return torch.cat([cls.to(tokens.dtype), tokens], dim=1)
-
-    def _run(self, block: Block, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        if self.with_cp and torch.is_grad_enabled():
-            return checkpoint(block, tokens, grid, use_reentrant=False)
-        return block(tokens, grid)
-
-
-def _size(arch: str | dict) -> dict:
-    if isinstance(arch, str):
-        if arch not in SIZES:
-            raise ValueError(f"arch must be one of {sorted(SIZES)} or a dict, got '{arch}'")
-        return SIZES[arch]
-    if missing := {"embed_dims", "depth", "num_heads"} - set(arch):
-        raise ValueError(f"a custom arch needs embed_dims, depth and num_heads; missing {missing}")
-    return arch
 
 
 def _normalise_indices(indices: tuple[int, ...], depth: int) -> tuple[int, ...]:

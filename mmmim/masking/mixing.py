@@ -4,6 +4,8 @@ import torch
 from mmengine.dist import get_rank, get_world_size
 from torch import Tensor
 
+from mmmim.masking.random import check_ratio
+
 
 def mixing_mask(length: int, ratio: float, device: torch.device | str) -> tuple[Tensor, int]:
     """Hide a share of the patches, the same for all samples.
@@ -18,11 +20,7 @@ def mixing_mask(length: int, ratio: float, device: torch.device | str) -> tuple[
         ValueError: `ratio` hides no patch, or all.
     """
     hidden = int(length * ratio)
-    if not 0 < hidden < length:
-        raise ValueError(
-            f"mask_ratio {ratio} hides {hidden} of {length} patches; it must leave at least one visible"
-            f" and one hidden: between {1 / max(length, 1):.2g} and {1 - 1 / max(length, 1):.2g}"
-        )
+    check_ratio(ratio, length - hidden, length)
     noise = torch.rand(get_world_size(), 1, length, device=device)[get_rank()]
     mask = torch.zeros(1, length, dtype=torch.bool, device=device)
     return mask.scatter_(1, noise.argsort(dim=1)[:, :hidden], True), hidden

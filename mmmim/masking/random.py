@@ -15,14 +15,23 @@ def random_mask(batch: int, length: int, ratio: float, device: torch.device | st
         ValueError: `ratio` leaves no patch visible, or hides none.
     """
     keep = int(length * (1 - ratio))
-    if not 0 < keep < length:
-        raise ValueError(
-            f"mask_ratio {ratio} keeps {keep} of {length} patches; it must leave at least one visible "
-            f"and one hidden: between {1 / max(length, 1):.2g} and {1 - 1 / max(length, 1):.2g}"
-        )
+    check_ratio(ratio, keep, length)
     visible = _shuffled(batch, length, device)[:, :keep]
     mask = torch.ones(batch, length, dtype=torch.bool, device=device)
     return mask.scatter_(1, visible, False)
+
+
+def check_ratio(ratio: float, visible: int, length: int) -> None:
+    """Whether something is visible and something hidden.
+
+    Raises:
+        ValueError: it is not so.
+    """
+    if not 0 < visible < length:
+        raise ValueError(
+            f"mask_ratio {ratio} keeps {visible} of {length} patches; it must leave one visible and "
+            f"one hidden at least: between {1 / max(length, 1):.2g} and {1 - 1 / max(length, 1):.2g}"
+        )
 
 
 def complementary_masks(batch: int, length: int, ratio: float, device: torch.device | str) -> Tensor:

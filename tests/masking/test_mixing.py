@@ -28,5 +28,5 @@ def test_processes_seeded_alike_draw_masks_of_their_own(monkeypatch):
 
 @pytest.mark.parametrize("ratio", [0.0, 0.01, 1.0])
 def test_a_ratio_that_hides_nothing_or_all_is_refused(ratio):
-    with pytest.raises(ValueError, match="at least one visible and one hidden"):
+    with pytest.raises(ValueError, match="one visible and one hidden at least"):
         mixing_mask(49, ratio, "cpu")

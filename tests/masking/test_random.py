@@ -23,7 +23,7 @@ def test_a_seed_gives_the_official_mask(ratio):
 
 @pytest.mark.parametrize("ratio", [1.0, 0.999, 0.0])
 def test_a_ratio_without_visible_or_hidden_patches_is_refused(ratio):
-    with pytest.raises(ValueError, match="at least one visible and one hidden"):
+    with pytest.raises(ValueError, match="one visible and one hidden at least"):
         random_mask(2, 16, ratio, "cpu")
 
 
