@@ -8,6 +8,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -57,6 +58,17 @@ def tensor_summary(name: str, tensor: Tensor) -> list[float]:
     direction = draw(f"direction {name}", flat.shape).double()
     picks = torch.randint(len(flat), (3,), generator=generator(f"picks {name}"))
     return [flat.norm().item(), (flat @ direction).item(), *flat[picks].tolist()]
+
+
+def assert_equal_step(expected: dict, loss: Tensor, trained: dict[str, Tensor]) -> None:
+    """Whether a loss and every gradient are the recorded ones, within 1e-5 relative."""
+    gradients = gradient_summary(trained)
+    assert loss.item() == pytest.approx(expected["loss"], rel=1e-5)
+    assert gradients.keys() == expected["gradients"].keys()
+    for name, (norm, product) in expected["gradients"].items():
+        assert gradients[name][0] == pytest.approx(norm, rel=1e-5), name
+        # A product with a random direction is of the size of the norm.
+        assert gradients[name][1] == pytest.approx(product, abs=1e-5 * norm), name
 
 
 def save(name: str, content: dict) -> None:
