@@ -121,8 +121,7 @@ class ConvViT(BaseModule):
             sincos_2d(dims[2], self.grid).unsqueeze(0), requires_grad=train_positions
         )
 
-        drop_path = torch.linspace(0, drop_path_rate, sum(depths)).tolist()
-        rates = iter(drop_path)
+        rates = iter(torch.linspace(0, drop_path_rate, sum(depths)).tolist())
         self.blocks1, self.blocks2 = (
             nn.ModuleList(ConvBlock(dim, mlp_ratio, next(rates), conv_eps) for _ in range(depth))
             for dim, depth in zip(dims[:2], depths[:2], strict=True)

@@ -18,6 +18,12 @@ def check_mask(mask: Tensor, patches: Tensor) -> None:
         )
 
 
+def visible_first(mask: Tensor) -> Tensor:
+    """(..., L) mask -> (..., L) positions, the visible ones first, either part ascending."""
+    # A stable sort of False before True keeps row-major order on either side.
+    return mask.to(torch.uint8).argsort(dim=-1, stable=True)
+
+
 def visible_indices(mask: Tensor) -> Tensor:
     """(B, L) mask -> (B, V) positions of the visible tokens, ascending.
 
@@ -32,13 +38,7 @@ def visible_indices(mask: Tensor) -> Tensor:
             f"got between {fewest} and {most} of {mask.shape[1]}. Lower mask_ratio, "
             "or draw the mask with one of mmmim.masking's functions"
         )
-    # A stable sort of False before True keeps row-major order on either side.
-    return mask.to(torch.uint8).argsort(dim=1, stable=True)[:, :most]
-
-
-def visible_first(mask: Tensor) -> Tensor:
-    """(L,) mask -> (L,) positions, the visible ones first, either part ascending."""
-    return mask.to(torch.uint8).argsort(stable=True)
+    return visible_first(mask)[:, :most]
 
 
 def hidden_indices(mask: Tensor) -> Tensor:

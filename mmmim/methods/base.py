@@ -26,3 +26,8 @@ class Method(BaseModel):
         if mode == "predict":
             return self.predict(inputs)
         raise ValueError(f"mode must be 'loss', 'tensor' or 'predict', got '{mode}'")
+
+    def count_patches(self, images: Tensor) -> int:
+        """L, the number of patches of one image."""
+        p = self.backbone.patch_size
+        return (images.shape[2] // p) * (images.shape[3] // p)

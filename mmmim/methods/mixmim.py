@@ -71,12 +71,10 @@ class MixMIM(Method):
 
     def draw_mask(self, images: Tensor) -> tuple[Tensor, int]:
         """(B, 3, H, W) -> (1, L) bool, True where the partner is seen, and how many are True."""
-        p = self.backbone.patch_size
-        length = (images.shape[2] // p) * (images.shape[3] // p)
         ratio = self.mask_ratio
         if self.range_mask_ratio:
             ratio += self.range_mask_ratio * torch.rand(()).item()
-        return mixing_mask(length, ratio, images.device)
+        return mixing_mask(self.count_patches(images), ratio, images.device)
 
     def reconstruct(self, images: Tensor, mask: Tensor, hidden: int) -> Tensor:
         """(B, 3, H, W) -> (B, L, p * p * 3), each patch of an image from the mixture that hides it."""

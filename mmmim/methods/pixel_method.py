@@ -31,11 +31,6 @@ class PixelMethod(Method):
         """(B, 3, H, W) -> (B, L) bool, True = hidden."""
         return random_mask(len(images), self.count_patches(images), self.mask_ratio, images.device)
 
-    def count_patches(self, images: Tensor) -> int:
-        """L, the number of patches of one image."""
-        p = self.backbone.patch_size
-        return (images.shape[2] // p) * (images.shape[3] // p)
-
     @torch.no_grad()
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) -> reconstruction and target (B, 3, H, W), mask (B, L).
