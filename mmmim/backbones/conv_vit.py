@@ -175,7 +175,7 @@ class ConvViT(BaseModule):
         tokens = self.patch_embed4(self.patch_embed3(stage2))
         grid = tuple(tokens.shape[1:3])
         tokens = tokens.flatten(1, 2) + self._positions(grid)
-        stage3 = self._attend(tokens, grid).unflatten(1, grid)
+        stage3 = self._attend(tokens, grid)[-1].unflatten(1, grid)
         maps = [stage.permute(0, 3, 1, 2) for stage in (stage1, stage2, stage3)]
         maps.append(F.max_pool2d(maps[2], kernel_size=2, stride=2, ceil_mode=True))
         return tuple(maps[i].contiguous() for i in self.out_indices)
@@ -200,6 +200,30 @@ class ConvViT(BaseModule):
             ValueError: the model has windows or relative positions, the image size is not a
                 multiple of the stride, or the mask does not fit.
         """
+        stage1, stage2, tokens, grid = self._visible_tokens(images, mask)
+        return stage1, stage2, self._attend(tokens, grid)[-1]
+
+    def visible_states(self, images: Tensor, mask: Tensor) -> list[Tensor]:
+        """As `encode_visible`: (K * B, V, C3) after each block of stage 3."""
+        *_, tokens, grid = self._visible_tokens(images, mask)
+        return self._attend(tokens, grid)[1:]
+
+    def layer_of(self, name: str) -> int:
+        """Depth of a parameter, for layer-wise decay: 0 up to stage 2, i + 1 block i of stage 3.
+
+        util/lr_decay.py:63-82 and SEG/mmcv_custom/layer_decay_optimizer_constructor.py:6-19: all of
+        the convolutional stages counts as one layer.
+        """
+        if name == "pos_embed" or name.startswith(("patch_embed", "blocks1.", "blocks2.")):
+            return 0
+        if name.startswith("blocks3."):
+            return int(name.split(".")[1]) + 1
+        return self.num_layers + 1
+
+    def _visible_tokens(
+        self, images: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
+        """Stages 1 and 2 of the visible patches, stage 3's input, and (rows, columns) of patches."""
         positions = [self.global_position, *(b.attn.relative_position for b in self.blocks3)]
         if any(positions) or any(block.window_size for block in self.blocks3):
             raise ValueError(
@@ -215,20 +239,7 @@ class ConvViT(BaseModule):
         stage1, stage2 = self._convolve(pixels, *placements)
         tokens = self.patch_embed4(self.patch_embed3(stage2)).flatten(1, 3)
         positions = self._positions(grid).expand(len(mask), -1, -1)
-        tokens = self._attend(tokens + gather_tokens(positions, visible), grid)
-        return stage1, stage2, tokens
-
-    def layer_of(self, name: str) -> int:
-        """Depth of a parameter, for layer-wise decay: 0 up to stage 2, i + 1 block i of stage 3.
-
-        util/lr_decay.py:63-82 and SEG/mmcv_custom/layer_decay_optimizer_constructor.py:6-19: all of
-        the convolutional stages counts as one layer.
-        """
-        if name == "pos_embed" or name.startswith(("patch_embed", "blocks1.", "blocks2.")):
-            return 0
-        if name.startswith("blocks3."):
-            return int(name.split(".")[1]) + 1
-        return self.num_layers + 1
+        return stage1, stage2, tokens + gather_tokens(positions, visible), grid
 
     def _convolve(
         self, tokens: Tensor, placement1: Placement, placement2: Placement
@@ -242,17 +253,18 @@ class ConvViT(BaseModule):
             stage2 = run_block(block, stage2, placement2, with_cp=self.with_cp)
         return stage1, stage2
 
-    def _attend(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Stage 3 on tokens (B, N, C)."""
+    def _attend(self, tokens: Tensor, grid: tuple[int, int]) -> list[Tensor]:
+        """Stage 3 on tokens (B, N, C): its input, and the same after each block."""
         global_bias = window_bias = None
         if self.global_position is not None:
             global_bias = to_autocast(self.global_position.bias(grid))
         if self.window_position is not None:
             window_bias = to_autocast(self.window_position.bias(self.window_position.grid))
+        states = [tokens]
         for block in self.blocks3:
             bias = global_bias if block.window_size is None else window_bias
-            tokens = run_block(block, tokens, grid, bias, with_cp=self.with_cp)
-        return tokens
+            states.append(run_block(block, states[-1], grid, bias, with_cp=self.with_cp))
+        return states
 
     def _positions(self, grid: tuple[int, int]) -> Tensor:
         return resize_positions(self.pos_embed, self.grid, grid)

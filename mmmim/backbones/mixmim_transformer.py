@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mmmim.backbones.arch import resolve_arch, run_block
 from mmmim.layers.patch_embed import MergePatches, NormedPatchEmbed
 from mmmim.layers.positions import resize_positions, sincos_2d
+from mmmim.layers.tokens import at_scale
 from mmmim.layers.transformer import init_like_mae
 from mmmim.layers.window_block import MixedGroups, MixedWindows, Neighbourhood, WindowBlock, Windows
 from mmmim.registry import MODELS
@@ -145,32 +146,15 @@ class MixMIMTransformer(BaseModule):
             ValueError: the image size is not a multiple of the stride, the mask does not fit, or a
                 stage's windows do not divide its map.
         """
-        stride = self.patch_size
-        if images.shape[2] % stride or images.shape[3] % stride:
-            raise ValueError(
-                f"the image size must be a multiple of the stride {stride}, "
-                f"got {images.shape[2]}x{images.shape[3]}; resize or crop to one"
-            )
-        coarse = (images.shape[2] // stride, images.shape[3] // stride)
-        if mask.shape != (1, coarse[0] * coarse[1]):
-            raise ValueError(
-                f"mask must have shape {(1, coarse[0] * coarse[1])}, one for the batch, "
-                f"got {tuple(mask.shape)}"
-            )
-        if hidden is None:
-            hidden = int(mask.sum())
-        tokens = self.patch_embed(images)
-        grid = tuple(tokens.shape[1:3])
-        tokens = tokens.flatten(1, 2)
-        partner = _at_scale(mask, coarse, 8)
-        tokens = torch.where(partner[:, None], tokens.flip(0), tokens) + self._positions(grid)
-        for i, stage in enumerate(self.layers):
-            scale = 2 ** (3 - i)
-            tokens = self._run_mixed(stage, tokens, _at_scale(mask, coarse, scale), hidden, grid, i)
-            if i < 3:
-                merged = stage.downsample(tokens.unflatten(1, grid))
-                grid, tokens = tuple(merged.shape[1:3]), merged.flatten(1, 2)
-        return self.norm(tokens)
+        return self.norm(self._mixed_states(images, mask, hidden)[-1])
+
+    def mixed_states(self, images: Tensor, mask: Tensor, hidden: int | None = None) -> list[Tensor]:
+        """As `encode_visible`, of a model whose last stage is the third (`out_indices=(2,)`).
+
+        (B, 4 * L, C3) after each of its blocks, row-major at stride 16; the last is normed.
+        """
+        *states, last = self._mixed_states(images, mask, hidden)
+        return [*states, self.norm2(last)]
 
     def layer_of(self, name: str) -> int:
         """Depth of a parameter, for layer-wise decay (util/lr_decay.py:61-77).
@@ -187,26 +171,57 @@ class MixMIMTransformer(BaseModule):
             return sum(self.depths[: int(stage) + 1]) + 1
         return sum(self.depths[: int(stage)]) + int(rest[0]) + 1
 
-    def _run_mixed(
-        self,
-        stage: nn.Module,
-        tokens: Tensor,
-        partner: Tensor,
-        hidden: int,
-        grid: tuple[int, int],
-        index: int,
-    ) -> Tensor:
-        """One stage on mixed tokens (B, H * W, C)."""
-        window = self.window_sizes[index]
+    def _mixed_states(self, images: Tensor, mask: Tensor, hidden: int | None) -> list[Tensor]:
+        """The last stage's tokens after each of its blocks, row-major."""
+        tokens, grid = self._mix(images, mask)
+        coarse = (grid[0] // 8, grid[1] // 8)
+        hidden = int(mask.sum()) if hidden is None else hidden
+        *first, last = range(len(self.layers))
+        for i in first:
+            around = self._mixed_neighbourhood(mask, hidden, coarse, i)
+            tokens = around.restore(self._run(self.layers[i], around.sort(tokens), around))
+            merged = self.layers[i].downsample(tokens.unflatten(1, grid))
+            grid, tokens = tuple(merged.shape[1:3]), merged.flatten(1, 2)
+        around = self._mixed_neighbourhood(mask, hidden, coarse, last)
+        tokens, states = around.sort(tokens), []
+        for block in self.layers[last].blocks:
+            tokens = run_block(block, tokens, around, with_cp=self.with_cp)
+            states.append(around.restore(tokens))
+        return states
+
+    def _mix(self, images: Tensor, mask: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        """The first stage's input (B, H * W, C), and (H, W)."""
+        stride = self.patch_size
+        if images.shape[2] % stride or images.shape[3] % stride:
+            raise ValueError(
+                f"the image size must be a multiple of the stride {stride}, "
+                f"got {images.shape[2]}x{images.shape[3]}; resize or crop to one"
+            )
+        coarse = (images.shape[2] // stride, images.shape[3] // stride)
+        if mask.shape != (1, coarse[0] * coarse[1]):
+            raise ValueError(
+                f"mask must have shape {(1, coarse[0] * coarse[1])}, one for the batch, "
+                f"got {tuple(mask.shape)}"
+            )
+        tokens = self.patch_embed(images)
+        grid = tuple(tokens.shape[1:3])
+        tokens = tokens.flatten(1, 2)
+        partner = at_scale(mask, coarse, 8)
+        return torch.where(partner[:, None], tokens.flip(0), tokens) + self._positions(grid), grid
+
+    def _mixed_neighbourhood(
+        self, mask: Tensor, hidden: int, coarse: tuple[int, int], index: int
+    ) -> MixedGroups | MixedWindows:
+        scale, window = 2 ** (3 - index), self.window_sizes[index]
+        partner, grid = at_scale(mask, coarse, scale), (coarse[0] * scale, coarse[1] * scale)
         if max(grid) <= window:
-            groups = MixedGroups(partner, hidden * 4 ** (3 - index), grid, window)
-            return groups.restore(self._run(stage, groups.sort(tokens), groups))
+            return MixedGroups(partner, hidden * scale**2, grid, window)
         if grid[0] % window or grid[1] % window:
             raise ValueError(
                 f"stage {index + 1} has {grid[0]}x{grid[1]} tokens, which windows of {window} do not "
                 f"divide: pretrain at another image size, or set window_sizes[{index}] to a divisor"
             )
-        return self._run(stage, tokens, MixedWindows(partner, grid, window))
+        return MixedWindows(partner, grid, window)
 
     def _run(self, stage: nn.Module, tokens: Tensor, neighbourhood: Neighbourhood) -> Tensor:
         for block in stage.blocks:
@@ -215,9 +230,3 @@ class MixMIMTransformer(BaseModule):
 
     def _positions(self, grid: tuple[int, int]) -> Tensor:
         return resize_positions(self.absolute_pos_embed, self.fine_grid, grid)
-
-
-def _at_scale(mask: Tensor, grid: tuple[int, int], scale: int) -> Tensor:
-    """(1, L) on `grid` -> (L * scale * scale,), every patch as a square of finer tokens."""
-    fine = mask.view(grid).repeat_interleave(scale, 0).repeat_interleave(scale, 1)
-    return fine.flatten()

@@ -141,6 +141,10 @@ class ViT(BaseModule):
         return tuple(maps)
 
     def encode_visible(self, images: Tensor, mask: Tensor) -> Tensor:
+        """The last of `visible_states`, normed: (K * B, [1 +] V, D)."""
+        return self.norm(self.visible_states(images, mask)[-1])
+
+    def visible_states(self, images: Tensor, mask: Tensor) -> list[Tensor]:
         """Encode the visible patches alone: nothing is computed for a hidden one.
 
         Args:
@@ -148,7 +152,8 @@ class ViT(BaseModule):
             mask: (K * B, L) bool, True = hidden; K masks of each image, one batch after another.
 
         Returns:
-            (K * B, [1 +] V, D): the class token, then the visible patches in row-major order.
+            (K * B, [1 +] V, D) after each block: the class token, then the visible patches in
+            row-major order.
 
         Raises:
             ValueError: the model has windows or relative positions, the image size is not a
@@ -166,9 +171,11 @@ class ViT(BaseModule):
         positions = self._patch_positions(grid).expand(len(mask), -1, -1)
         tokens = self.patch_embed.embed(gather_patches(patches, visible))
         tokens = self._with_cls(tokens + gather_tokens(positions, visible))
+        states = []
         for block in self.blocks:
             tokens = run_block(block, tokens, grid, with_cp=self.with_cp)
-        return self.norm(tokens)
+            states.append(tokens)
+        return states
 
     def layer_of(self, name: str) -> int:
         """Depth of a parameter, for layer-wise decay: 0 embeddings, i + 1 block i, then the rest.

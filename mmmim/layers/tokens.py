@@ -59,3 +59,9 @@ def gather_tokens(tokens: Tensor, indices: Tensor) -> Tensor:
     """(B, L, ...) and (B, K) -> (B, K, ...)."""
     index = indices.reshape(*indices.shape, *[1] * (tokens.dim() - 2))
     return tokens.gather(1, index.expand(*indices.shape, *tokens.shape[2:]))
+
+
+def at_scale(mask: Tensor, grid: tuple[int, int], scale: int) -> Tensor:
+    """(1, L) on `grid` -> (L * scale * scale,), every patch as a square of finer tokens."""
+    fine = mask.view(grid).repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+    return fine.flatten()

@@ -56,6 +56,14 @@ class MixedWindows:
         other = image[:, :, None] != image[:, None, :]
         self.mask = torch.zeros_like(other, dtype=torch.float32).masked_fill_(other, -torch.inf)
 
+    def sort(self, tokens: Tensor) -> Tensor:
+        """(B, H * W, C), as they are: only `MixedGroups` needs an order."""
+        return tokens
+
+    def restore(self, tokens: Tensor) -> Tensor:
+        """Undoes `sort`."""
+        return tokens
+
     def attend(self, attention: Attention, tokens: Tensor) -> Tensor:
         """(B, H * W, C) -> (B, H * W, C)."""
         windows = split_windows(tokens.unflatten(1, self.grid), self.size)
