@@ -4,6 +4,7 @@ Their code is of 2021 and 2022: it asks for modules that timm has moved, and for
 given back here, under their old names; nothing of the implementations is changed.
 """
 
+import functools
 import importlib
 import sys
 import types
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import timm.layers
 import timm.models.swin_transformer as swin
+import timm.models.vision_transformer as timm_vit
 from torch import nn
 
 
@@ -32,8 +34,56 @@ def mixmim(folder: Path) -> nn.Module:
     return import_official(folder, "models_mixmim").mixmim_base(norm_pix_loss=True)
 
 
+def maskalign(folder: Path, teacher: str = "openai/clip-vit-base-patch16", **options) -> nn.Module:
+    """OpenDriveLab/maskalign: ViT-B and a teacher of its size, whose weights are random.
+
+    `model(images, mask_ratio)` gives the loss. Needs transformers, of a version below 5.
+
+    Args:
+        folder: the clone.
+        teacher: the Hugging Face name that decides its kind and size.
+        options: of `MaskedAutoencoderViT`; the published recipe's where left out.
+    """
+    try:
+        import transformers
+    except ImportError as error:
+        raise ImportError(
+            "official MaskAlign takes its teacher from transformers: pip install 'transformers<5'"
+        ) from error
+    large = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16)
+    base = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
+    size = large if "large" in teacher else base
+    patch = int(teacher.rpartition("patch")[2]) if "patch" in teacher else 16
+    eager = dict(attn_implementation="eager", image_size=224, patch_size=patch)
+
+    class Clip(transformers.CLIPVisionModel):
+        @classmethod
+        def from_pretrained(cls, name: str):
+            return transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**size, **eager))
+
+    class Dino(transformers.ViTModel):
+        @classmethod
+        def from_pretrained(cls, name: str):
+            return transformers.ViTModel(transformers.ViTConfig(**size, **eager, layer_norm_eps=1e-12))
+
+    module = import_official(folder, "models_pretrain")
+    module.CLIPVisionModel, module.ViTModel = Clip, Dino
+    recipe = dict(
+        mask_type="attention",
+        fusion_type="linear",
+        target_norm="whiten",
+        loss_type="smoothl1",
+        loss_weights="top5",
+    )
+    student = dict(patch_size=16, embed_dim=768, depth=12, num_heads=12, mlp_ratio=4)
+    norm = dict(norm_layer=functools.partial(nn.LayerNorm, eps=1e-6))
+    return module.MaskedAutoencoderViT(
+        **{**student, **norm, **recipe, **options}, teacher_model=teacher
+    )
+
+
 # Method of a config -> its official implementation.
-OFFICIAL = {"ConvMAE": convmae, "FastConvMAE": fastconvmae, "MixMIM": mixmim}
+OFFICIAL = {"ConvMAE": convmae, "FastConvMAE": fastconvmae, "MaskAlign": maskalign, "MixMIM": mixmim}
 
 
 class _Mmpretrain(nn.Module):
@@ -70,6 +120,13 @@ def mmpretrain_mixmim() -> nn.Module:
 MMPRETRAIN = {"MixMIM": mmpretrain_mixmim}
 
 
+class _Block(timm_vit.Block):
+    """timm 0.3.2's signature: `qk_scale` was always None."""
+
+    def __init__(self, *args, qk_scale=None, **kwargs):
+        super().__init__(*args, **kwargs)
+
+
 class _PatchMerging(swin.PatchMerging):
     """timm 0.3.2's signature: tokens in a row, on a map whose size is known beforehand."""
 
@@ -88,6 +145,7 @@ def give_back_old_names() -> None:
         "timm.models.layers": vars(timm.layers),
         "timm.models.helpers": dict(load_pretrained=None),
         "timm.models.resnet": dict(resnet26d=None, resnet50d=None),
+        "timm.models.vision_transformer": {**vars(timm_vit), "Block": _Block},
         "timm.models.registry": dict(register_model=lambda function: function),
         "timm.models.swin_transformer": dict(
             PatchMerging=_PatchMerging,

@@ -1,6 +1,7 @@
 """Which patches are hidden. A mask is boolean, True = hidden, (B, L) in row-major patch order."""
 
+from mmmim.masking.attentive import attentive_mask
 from mmmim.masking.mixing import mixing_mask
 from mmmim.masking.random import complementary_masks, random_mask
 
-__all__ = ["complementary_masks", "mixing_mask", "random_mask"]
+__all__ = ["attentive_mask", "complementary_masks", "mixing_mask", "random_mask"]

@@ -8,7 +8,7 @@ import re
 
 from torch import Tensor
 
-from mmmim.checkpoints.formats import convmae, mixmim, vit
+from mmmim.checkpoints.formats import convmae, maskalign, mixmim, vit
 from mmmim.checkpoints.formats.common import Format, rename
 
 MMMIM = Format(
@@ -27,6 +27,7 @@ FORMATS: dict[str, Format] = {
     "mixmim": mixmim.MIXMIM,
     "mmmim": MMMIM,
     "vitdet": vit.VITDET,
+    "maskalign": maskalign.MASKALIGN,
     "mmpretrain": vit.MMPRETRAIN,
     "mae": vit.MAE,
 }
@@ -55,7 +56,9 @@ def to_mmmim(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         ValueError: the format is not known.
     """
     spec = FORMATS[recognise(state)]
-    renamed, left_out = rename(state, spec.rules)
+    selected = spec.select(state)
+    renamed, left_out = rename(selected, spec.rules)
+    left_out += [key for key in state if key not in selected]
     return {name: spec.values(name, value) for name, value in renamed.items()}, left_out
 
 
