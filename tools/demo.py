@@ -139,7 +139,7 @@ def write(report, rows, pretraining, pretrained, trainings, results, environment
     for task in TASKS:
         curves[task] = {start: results[task, start].losses for start in STARTS}
     sections.append(Section("Loss", "Training loss over steps.", loss_curves(curves)))
-    last = max((pretraining.work_dir / "reconstructions").glob("*.png"), key=os.path.getmtime)
+    last = max((pretraining.work_dir / "predictions").glob("*.png"), key=os.path.getmtime)
     sections.append(
         Section(
             "Reconstructions",

@@ -1,8 +1,8 @@
-"""Draw what a pretrained method sees and predicts: original, masked or mixed, reconstruction, target.
+"""Draw what a pretrained method sees and predicts: reconstructions, or similarity to its teacher.
 
 python tools/visualize.py CONFIG CHECKPOINT IMAGES [--out FILE] [--seed N] [--limit N]
 
-IMAGES is an image or a folder. The reconstruction undoes norm_pix with the true patches' statistics.
+IMAGES is an image or a folder. A reconstruction undoes norm_pix with the true patches' statistics.
 """
 
 import argparse
@@ -14,9 +14,9 @@ from torchvision.transforms import v2
 
 import mmmim  # noqa: F401
 from mmmim.checkpoints import read_checkpoint, to_mmmim
-from mmmim.data.pictures import draw_reconstructions, save_picture
+from mmmim.data.pictures import draw_predictions, save_picture
 from mmmim.data.unlabelled import list_images, read_rgb
-from mmmim.methods import MixMIM
+from mmmim.methods import MaskAlign, MixMIM
 from mmmim.registry import MODELS
 
 
@@ -25,7 +25,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("config", help="pretraining config")
     parser.add_argument("checkpoint", help="weights with decoder, any known format")
     parser.add_argument("images", type=Path, help="an image, or a folder of images")
-    parser.add_argument("--out", type=Path, default=Path("reconstructions.png"))
+    parser.add_argument("--out", type=Path, default=Path("predictions.png"))
     parser.add_argument("--seed", type=int, default=0, help="of the mask")
     parser.add_argument("--limit", type=int, default=8, help="images of a folder that are drawn")
     return parser.parse_args()
@@ -39,10 +39,10 @@ def build_method(config: str, checkpoint: str):
     """
     method = MODELS.build(Config.fromfile(config).model)
     state, _ = to_mmmim(read_checkpoint(checkpoint))
-    if not any(key.startswith("decoder.") for key in state):
+    if all(key.startswith("backbone.") for key in state):
         raise ValueError(
-            f"'{checkpoint}' holds an encoder alone, and a reconstruction needs the decoder it was "
-            "trained with. Use the full pretraining checkpoint (of official MAE: the files named "
+            f"'{checkpoint}' holds an encoder alone, and a prediction needs the decoder it was trained "
+            "with. Use the full pretraining checkpoint (of official MAE: the files named "
             "mae_visualize_*, not mae_pretrain_*)"
         )
     try:
@@ -61,10 +61,18 @@ def main() -> None:
     size = method.backbone.img_size
     crop = v2.Compose([v2.Resize(size), v2.CenterCrop(size), v2.PILToTensor()])
     torch.manual_seed(args.seed)
-    picture = draw_reconstructions(method, torch.stack([crop(read_rgb(file)) for file in files]))
+    picture = draw_predictions(method, torch.stack([crop(read_rgb(file)) for file in files]))
     save_picture(picture, args.out)
-    mixed = ", then the partner's reconstruction and the partner" if isinstance(method, MixMIM) else ""
-    print(f"wrote {args.out}: original, input, reconstruction, target{mixed}; {len(files)} images")
+    print(f"wrote {args.out}: {columns_of(method)}; {len(files)} images")
+
+
+def columns_of(method) -> str:
+    """What `draw_predictions` shows of a method."""
+    if isinstance(method, MaskAlign):
+        attention = "what the teacher attends to, " if method.attentive else ""
+        return f"original, {attention}kept patches, similarity to the teacher"
+    mixed = ", the partner's reconstruction, the partner" if isinstance(method, MixMIM) else ""
+    return f"original, input, reconstruction, target{mixed}"
 
 
 if __name__ == "__main__":

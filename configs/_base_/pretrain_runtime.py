@@ -16,7 +16,7 @@ custom_hooks = [
     dict(type="AverageLossHook"),
     dict(type="NonFiniteLossHook"),
     dict(type="BrokenImagesHook"),
-    dict(type="ReconstructionHook", interval=20),
+    dict(type="PredictionHook", interval=20),
 ]
 
 # "fork" starts workers at once; OpenCV's own threads would fight with them.

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import torch
+from matplotlib import colormaps
 from PIL import Image
 from torch import Tensor
 
@@ -12,23 +13,29 @@ GAP = 4  # white pixels between pictures
 
 
 @torch.no_grad()
-def draw_reconstructions(model, images: Tensor) -> Tensor:
+def draw_predictions(model, images: Tensor) -> Tensor:
     """uint8 (B, 3, H, W) -> uint8 (3, height, width): a row per image.
 
     Columns: original, masked input, reconstruction (visible patches are the input's own, `norm_pix` is
     undone with the true patch's mean and deviation), target. Of a method that mixes images: original,
     mixture, reconstruction, target, the partner's reconstruction from the same mixture, the partner.
+    Of one that aligns with a teacher: original, what the teacher attends to (from dark, none, to
+    bright, its highest), the patches kept, similarity to the teacher (from dark, 0, to bright, 1).
     """
     normalised = model.data_preprocessor(dict(inputs=images))["inputs"]
     output = model(normalised, mode="predict")
-    original = images.float().cpu() / 255
-    shown = (
-        denormalise(model, output["mixed"])
-        if "mixed" in output
-        else hide_patches(original, output["mask"].cpu())
-    )
+    columns = [images.float().cpu() / 255]
+    if "importance" in output:
+        weights = output["importance"]
+        columns.append(heat_map(weights / weights.amax(dim=1, keepdim=True), columns[0]))
+    if "mixed" in output:
+        columns.append(denormalise(model, output["mixed"]))
+    else:
+        columns.append(hide_patches(columns[0], output["mask"].cpu()))
     made = ("reconstruction", "target", "partner_reconstruction", "partner")
-    columns = [original, shown, *(denormalise(model, output[key]) for key in made if key in output)]
+    columns += [denormalise(model, output[key]) for key in made if key in output]
+    if "similarity" in output:
+        columns.append(heat_map(output["similarity"], columns[0]))
     return (tile(columns) * 255).round().to(torch.uint8)
 
 
@@ -40,11 +47,23 @@ def denormalise(model, images: Tensor) -> Tensor:
 
 def hide_patches(images: Tensor, mask: Tensor) -> Tensor:
     """(B, 3, H, W) and (B, L) -> the images with hidden patches grey."""
-    height, width = images.shape[2:]
-    side = round((height * width / mask.shape[1]) ** 0.5)
-    hidden = mask.unflatten(1, (1, height // side, width // side)).float()
-    hidden = torch.nn.functional.interpolate(hidden, size=(height, width))
+    hidden = over_pixels(mask.float(), images)
     return images * (1 - hidden) + GREY * hidden
+
+
+def heat_map(values: Tensor, images: Tensor) -> Tensor:
+    """(B, L) in 0..1, one a patch, and (B, 3, H, W) -> the patches' colours over the pale images."""
+    colours = colormaps["inferno"](over_pixels(values.cpu().clamp(0, 1), images)[:, 0].numpy())
+    colours = torch.from_numpy(colours[..., :3]).float().permute(0, 3, 1, 2)
+    return 0.7 * colours + 0.3 * images.mean(dim=1, keepdim=True)
+
+
+def over_pixels(values: Tensor, images: Tensor) -> Tensor:
+    """(B, L), one a patch, -> (B, 1, H, W) of images (B, 3, H, W)."""
+    height, width = images.shape[2:]
+    side = round((height * width / values.shape[1]) ** 0.5)
+    grid = values.unflatten(1, (1, height // side, width // side))
+    return torch.nn.functional.interpolate(grid, size=(height, width))
 
 
 def tile(columns: list[Tensor]) -> Tensor:

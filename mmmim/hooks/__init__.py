@@ -2,13 +2,16 @@
 
 from mmmim.hooks.broken_images import BrokenImagesHook
 from mmmim.hooks.non_finite_loss import NonFiniteLossHook
-from mmmim.hooks.reconstruction import ReconstructionHook
+from mmmim.hooks.prediction import PredictionHook
 from mmmim.hooks.reproducibility import AverageLossHook, ReproducibilityHook
+from mmmim.hooks.teacher import AlignmentHook, TeacherHook
 
 __all__ = [
+    "AlignmentHook",
     "AverageLossHook",
     "BrokenImagesHook",
     "NonFiniteLossHook",
-    "ReconstructionHook",
+    "PredictionHook",
     "ReproducibilityHook",
+    "TeacherHook",
 ]

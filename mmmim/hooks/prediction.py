@@ -7,13 +7,13 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from mmmim.data.pictures import draw_reconstructions, save_picture
+from mmmim.data.pictures import draw_predictions, save_picture
 from mmmim.registry import HOOKS
 
 
 @HOOKS.register_module()
-class ReconstructionHook(Hook):
-    """Writes `reconstructions/epoch_N.png` into the work dir.
+class PredictionHook(Hook):
+    """Writes `predictions/epoch_N.png` into the work dir.
 
     Args:
         interval: epochs between pictures; the last epoch always has one.
@@ -37,6 +37,6 @@ class ReconstructionHook(Hook):
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
         with torch.random.fork_rng(devices):
             torch.manual_seed(0)
-            picture = draw_reconstructions(model, torch.stack(batch))
+            picture = draw_predictions(model, torch.stack(batch))
         model.train()
-        save_picture(picture, Path(runner.work_dir) / "reconstructions" / f"epoch_{epoch}.png")
+        save_picture(picture, Path(runner.work_dir) / "predictions" / f"epoch_{epoch}.png")

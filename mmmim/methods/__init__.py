@@ -2,7 +2,8 @@
 
 from mmmim.methods.convmae import ConvMAE, FastConvMAE
 from mmmim.methods.mae import MAE
+from mmmim.methods.maskalign import MaskAlign
 from mmmim.methods.mixmim import MixMIM
 from mmmim.methods.pixmim import PixMIM
 
-__all__ = ["MAE", "ConvMAE", "FastConvMAE", "MixMIM", "PixMIM"]
+__all__ = ["MAE", "ConvMAE", "FastConvMAE", "MaskAlign", "MixMIM", "PixMIM"]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 from mmengine import Config
 from mmengine.registry import DefaultScope
@@ -70,9 +71,9 @@ def test_every_width_is_the_backbones(path, monkeypatch):
         assert neck.in_channels == widths[-1]
         widths.append(widths[-1])
     if "decode_head" in cfg.model:
-        heads = cfg.model.decode_head, cfg.model.auxiliary_head
-        assert list(heads[0].in_channels) == widths
-        assert heads[1].in_channels == widths[heads[1].in_index]
+        head, auxiliary = cfg.model.decode_head, cfg.model.get("auxiliary_head")
+        assert head.in_channels in (widths, widths[-1])
+        assert auxiliary is None or auxiliary.in_channels == widths[auxiliary.in_index]
 
 
 @each_config
@@ -86,10 +87,10 @@ def test_the_learning_rate_is_meant_for_the_batch(path):
 
 
 @each_config
-def test_two_steps_at_a_reduced_size(path):
+def test_two_steps_at_a_reduced_size(path, tmp_path):
     cfg = Config.fromfile(path)
     torch.manual_seed(0)
-    model = MODELS.build(shrink(cfg)).train()
+    model = MODELS.build(shrink(cfg, tmp_path)).train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     for _ in range(2):
         data = model.data_preprocessor(batch_for(cfg), training=True)
@@ -124,8 +125,8 @@ def test_pipelines_build_and_end_in_a_sample(path, tmp_path):
     assert DATASETS.build(dataset)[0]["inputs"].shape == (3, size, size)
 
 
-def shrink(cfg: Config) -> dict:
-    """The model of a config, 16 channels wide, for images of SIZE pixels."""
+def shrink(cfg: Config, folder: Path) -> dict:
+    """The model of a config, 16 channels wide, for images of SIZE pixels; a teacher is in `folder`."""
     model = cfg.model
     host = model.get("host", model)
     backbone = host.backbone
@@ -138,6 +139,8 @@ def shrink(cfg: Config) -> dict:
         host.decoder.update(embed_dims=16, num_heads=1)
         if "radius" in model:
             model.radius = None
+    if "teacher" in model:
+        shrink_teacher(model.teacher, backbone.patch_size, folder)
     for key in ("in_channels", "embed_dim"):
         if key in (model.get("neck") or {}):
             width = model.neck[key]
@@ -149,11 +152,22 @@ def shrink(cfg: Config) -> dict:
         for stage in stages if isinstance(stages, list) else [stages]:
             stage.sampler.num = 16
     if "decode_head" in model:
-        model.decode_head.update(in_channels=list(widths), channels=16)
-        model.auxiliary_head.update(in_channels=widths[model.auxiliary_head.in_index])
+        is_list = isinstance(model.decode_head.in_channels, list)
+        model.decode_head.update(in_channels=list(widths) if is_list else widths[-1], channels=16)
+        if "auxiliary_head" in model:
+            model.auxiliary_head.update(in_channels=widths[model.auxiliary_head.in_index])
         model.data_preprocessor.size = (SIZE, SIZE)
     launch._replace_sync_bn(model)
     return model
+
+
+def shrink_teacher(teacher: dict, patch_size: int, folder: Path) -> None:
+    """Narrow, of its own depth, with random weights and as many patches as the student."""
+    arguments = {**teacher.get("model_args", {}), "embed_dim": 16, "num_heads": 1}
+    arguments.update(img_size=SIZE, patch_size=patch_size)
+    teacher.update(model_args=arguments, checkpoint=str(folder / "teacher.pth"), img_size=SIZE)
+    weights = timm.create_model(teacher.name, num_classes=0, **arguments).state_dict()
+    torch.save(weights, teacher.checkpoint)
 
 
 def narrow_vit(backbone: dict) -> dict:

@@ -93,14 +93,14 @@ def test_broken_images_are_counted_and_listed(folder):
     assert [line.rsplit("/", 1)[-1] for line in listed] == ["2.jpg"]
 
 
-def test_reconstructions_are_drawn_and_move_no_random_draw(folder):
+def test_predictions_are_drawn_and_move_no_random_draw(folder):
     draws = []
-    for hooks in ([], [dict(type="ReconstructionHook", interval=1, images=3)]):
+    for hooks in ([], [dict(type="PredictionHook", interval=1, images=3)]):
         run = runner(folder, hooks)
         run.train()
         draws.append(torch.rand(3))
     assert torch.equal(*draws)
-    pictures = sorted((folder / "work/reconstructions").glob("*.png"))
+    pictures = sorted((folder / "work/predictions").glob("*.png"))
     assert [p.name for p in pictures] == ["epoch_1.png", "epoch_2.png"]
     with Image.open(pictures[0]) as picture:
         assert picture.size == (4 + 4 * 20, 4 + 3 * 20)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmmim.data.pictures import draw_reconstructions
+from mmmim.data.pictures import draw_predictions
 from mmmim.layers.patches import flatten_pixels, split_patches
 from mmmim.layers.tokens import visible_indices
 from mmmim.masking import complementary_masks
@@ -272,7 +272,7 @@ def test_mixmim_needs_its_transformer():
 
 
 def test_a_picture_of_a_mixture_shows_both_images():
-    picture = draw_reconstructions(MODELS.build(MIXMIM).eval(), torch.randint(0, 255, (2, 3, 32, 32)))
+    picture = draw_predictions(MODELS.build(MIXMIM).eval(), torch.randint(0, 255, (2, 3, 32, 32)))
     assert picture.shape == (3, 2 * 36 + 4, 6 * 36 + 4)
     one, other = (picture[:, 4 + 36 * i : 36 + 36 * i, 4:36] for i in range(2))
     partner = picture[:, 4:36, 4 + 36 * 5 : 36 + 36 * 5]

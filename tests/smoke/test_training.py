@@ -1,5 +1,6 @@
 """tools/ as a user calls them, on drawn images: several processes, kill and resume, evaluation."""
 
+import hashlib
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from mmengine import Config
 
@@ -205,6 +207,70 @@ def test_pretrained_weights_fine_tune_and_evaluate(scenes, uninterrupted, tmp_pa
     assert "training in float32" in output
     test = [sys.executable, "tools/test.py", config, tmp_path / checkpoint]
     assert metric in call([*test, "--work-dir", tmp_path / "test", *options], scenes)
+
+
+MASKALIGN = "configs/tiny/maskalign_vit_scenes.py"
+SMALL_TEACHER = dict(
+    img_size=96, patch_size=8, embed_dim=16, depth=6, num_heads=4, class_token=False, global_pool="avg"
+)
+
+
+def teacher_file(path, seed: int):
+    torch.manual_seed(seed)
+    model = timm.create_model("vit_tiny_patch16_224", num_classes=0, **SMALL_TEACHER)
+    torch.save(model.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def aligned(scenes, tmp_path_factory):
+    """Work dir, options and teacher of a short MaskAlign run."""
+    folder = tmp_path_factory.mktemp("aligned")
+    teacher = teacher_file(folder / "teacher.pth", seed=0)
+    options = [
+        "model.backbone.arch.embed_dims=16",
+        "model.teacher.model_args.embed_dim=16",
+        *ONE_EPOCH[:1],
+        *ONE_EPOCH[3:],
+    ]
+    command = [sys.executable, "tools/train.py", MASKALIGN, "--work-dir", folder / "work"]
+    batch = "train_dataloader.batch_size=8"
+    call([*command, "--cfg-options", *options, batch], scenes, TEACHER=str(teacher))
+    return folder, options
+
+
+def test_a_run_with_a_teacher_leaves_what_it_should(aligned):
+    folder, _ = aligned
+    checkpoint = torch.load(folder / "work/epoch_1.pth", weights_only=False)
+    digest = hashlib.sha256((folder / "teacher.pth").read_bytes()).hexdigest()
+    assert checkpoint["meta"]["teacher"] == dict(name="vit_tiny_patch16_224", sha256=digest)
+    assert not any("teacher" in name for name in checkpoint["state_dict"])
+    assert (folder / "work/alignment/epoch_1.png").stat().st_size > 1000
+    assert (folder / "work/predictions/epoch_1.png").stat().st_size > 1000
+    log = next((folder / "work").glob("*/vis_data/scalars.json")).read_text().splitlines()
+    assert {f"similarity_layer{i}" for i in range(1, 6)} <= set(json.loads(log[-1]))
+
+
+def test_attentive_masks_in_two_processes_are_those_of_one(aligned, scenes):
+    folder, options = aligned
+    command = ["tools/dist_train.sh", MASKALIGN, "2", "--work-dir", folder / "two", "--cfg-options"]
+    environment = dict(TEACHER=str(folder / "teacher.pth"), PORT=free_port())
+    call([*command, *options, "train_dataloader.batch_size=4"], scenes, **environment)
+    one, two = losses(folder / "work"), losses(folder / "two")
+    assert list(one) == list(two) == list(range(1, 7))
+    assert list(two.values()) == pytest.approx(list(one.values()), rel=1e-4)
+
+
+def test_another_teacher_is_refused_on_resume_and_a_missing_one_at_the_start(aligned, scenes):
+    folder, options = aligned
+    command = [sys.executable, "tools/train.py", MASKALIGN, "--work-dir", folder / "other"]
+    options = ["--cfg-options", *options, "train_dataloader.batch_size=8"]
+    other = str(teacher_file(folder / "other.pth", seed=1))
+    resume = ["--resume", folder / "work/epoch_1.pth"]
+    result = run([*command, *resume, *options], scenes, TEACHER=other)
+    assert "this run learned from the teacher vit_tiny_patch16_224 with sha256" in result.stderr
+    result = run([*command, *options], scenes, TEACHER=str(folder / "nowhere.pth"))
+    assert "needs its weights, and there is no file" in result.stderr
 
 
 def test_reconstructions_are_drawn_and_an_encoder_alone_is_refused(scenes, uninterrupted, tmp_path):

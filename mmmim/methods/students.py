@@ -1,0 +1,73 @@
+"""How MaskAlign's students look at images: a few patches of each, or mixtures of two."""
+
+import torch
+from torch import Tensor, nn
+
+from mmmim.layers.tokens import at_scale, visible_indices
+from mmmim.masking import attentive_mask, mixing_mask, random_mask
+from mmmim.targets import TeacherStates
+
+
+class VisibleStudent:
+    """A ViT or ConvViT that sees a few patches of each image.
+
+    Attributes:
+        embed_dims, depth, grid, with_cls_token: of the tokens that are aligned.
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        self.embed_dims, self.depth = backbone.embed_dims, backbone.num_layers
+        self.grid = backbone.grid
+        self.with_cls_token = getattr(backbone, "cls_token", None) is not None
+        self.backbone = backbone
+
+    def draw_mask(self, images: Tensor, ratio: float, importance: Tensor | None) -> Tensor:
+        """(B, L) bool, True = hidden: attentive where there is an importance, else random."""
+        if importance is not None:
+            return attentive_mask(importance, ratio)
+        return random_mask(len(images), self.grid[0] * self.grid[1], ratio, images.device)
+
+    def states(self, images: Tensor, mask: Tensor) -> list[Tensor]:
+        """Tokens (B, [1 +] V, D) after each block."""
+        return self.backbone.visible_states(images, mask)
+
+    def targets(self, teacher: TeacherStates, mask: Tensor) -> list[Tensor]:
+        """Of each layer of the teacher, its tokens where the student has its own."""
+        return teacher.targets(visible_indices(mask))
+
+
+class MixedStudent:
+    """A MixMIMTransformer that sees every image mixed with its partner, by its tokens at stride 16.
+
+    Attributes: as `VisibleStudent`.
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        if backbone.out_indices != (2,):
+            raise ValueError(
+                "tokens at stride 16 are aligned, and a fourth stage would learn nothing: set the "
+                f"backbone's out_indices to (2,), got {backbone.out_indices}"
+            )
+        self.embed_dims, self.depth = backbone.stage_dims[2], backbone.depths[2]
+        self.coarse = backbone.grid
+        self.grid = (2 * backbone.grid[0], 2 * backbone.grid[1])
+        self.with_cls_token = False
+        self.backbone = backbone
+
+    def draw_mask(self, images: Tensor, ratio: float, importance: None) -> Tensor:
+        """(1, L) bool at stride 32, True where the partner is seen."""
+        return mixing_mask(self.coarse[0] * self.coarse[1], ratio, images.device)[0]
+
+    def states(self, images: Tensor, mask: Tensor) -> list[Tensor]:
+        """Tokens (B, 4 * L, D) of the mixtures after each block of the third stage."""
+        return self.backbone.mixed_states(images, mask)
+
+    def targets(self, teacher: TeacherStates, mask: Tensor) -> list[Tensor]:
+        """Of each layer of the teacher, its tokens of the image that is seen in each place."""
+        partner = at_scale(mask, self.coarse, 2)
+        every = torch.arange(len(partner), device=mask.device)
+        first = int(teacher.with_cls_token)
+        partner = torch.nn.functional.pad(partner, (first, 0))[:, None]
+        return [
+            torch.where(partner, t.flip(0), t) for t in teacher.targets(every.expand(teacher.batch, -1))
+        ]
