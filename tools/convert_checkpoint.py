@@ -4,7 +4,8 @@ python tools/convert_checkpoint.py SRC DST [--to NAME]
 
 SRC is recognised: official MAE and timm, mmselfsup and mmpretrain (MAE, PixMIM), detectron2 ViTDet,
 official ConvMAE (pretraining, fine-tuning, detection, segmentation), official and mmpretrain's MixMIM,
-and this project's own. DST gets {"state_dict", "meta"}, under our names or those of --to.
+official MaskAlign (with its teacher inside or not), and this project's own. DST gets
+{"state_dict", "meta"}, under our names or those of --to.
 """
 
 import argparse

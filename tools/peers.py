@@ -37,7 +37,7 @@ def mixmim(folder: Path) -> nn.Module:
 def maskalign(folder: Path, teacher: str = "openai/clip-vit-base-patch16", **options) -> nn.Module:
     """OpenDriveLab/maskalign: ViT-B and a teacher of its size, whose weights are random.
 
-    `model(images, mask_ratio)` gives the loss. Needs transformers, of a version below 5.
+    `model(images)` gives (loss,). Needs transformers, of a version below 5.
 
     Args:
         folder: the clone.
@@ -77,9 +77,12 @@ def maskalign(folder: Path, teacher: str = "openai/clip-vit-base-patch16", **opt
     )
     student = dict(patch_size=16, embed_dim=768, depth=12, num_heads=12, mlp_ratio=4)
     norm = dict(norm_layer=functools.partial(nn.LayerNorm, eps=1e-6))
-    return module.MaskedAutoencoderViT(
+    model = module.MaskedAutoencoderViT(
         **{**student, **norm, **recipe, **options}, teacher_model=teacher
     )
+    forward = model.forward
+    model.forward = lambda images: (forward(images, mask_ratio=0.7),)
+    return model
 
 
 # Method of a config -> its official implementation.

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+import timm
 import torch
 
 from mmmim.checkpoints import (
@@ -75,6 +76,27 @@ def test_foreign_weights_load_strictly_decoder_included(weights, name, foreign):
     MODELS.build(MAE).load_state_dict(ours)
     assert all(torch.equal(ours[k], weights[k]) for k in weights)
     assert "largest difference" in check_parity(name, state, ours)
+
+
+def test_timm_holds_a_vit_without_class_token():
+    backbone = dict(MAE["backbone"], with_cls_token=False)
+    model = MODELS.build(backbone).eval()
+    state, _ = to_timm({f"backbone.{k}": v for k, v in model.state_dict().items()})
+    theirs = timm.create_model(
+        "vit_tiny_patch16_224",
+        img_size=backbone["img_size"],
+        patch_size=backbone["patch_size"],
+        embed_dim=backbone["arch"]["embed_dims"],
+        depth=backbone["arch"]["depth"],
+        num_heads=backbone["arch"]["num_heads"],
+        class_token=False,
+        global_pool="avg",
+        fc_norm=False,
+        num_classes=0,
+    ).eval()
+    theirs.load_state_dict(state)
+    images = torch.randn(1, 3, backbone["img_size"], backbone["img_size"])
+    assert torch.allclose(theirs.forward_features(images), model(images)[0].flatten(2).mT, atol=1e-5)
 
 
 def test_vitdet_weights_find_their_relative_positions(weights):
@@ -252,6 +274,7 @@ def test_every_format_has_a_signature_of_its_own(weights):
     }
     keys["mixmim"] = ["absolute_pos_embed", "layers.0.blocks.0.norm1.weight"]
     keys["mmpretrain-mixmim"] = ["backbone.layers.0.blocks.0.ln1.weight"]
+    keys["maskalign"] = ["blocks.0.norm1.weight", "distill_heads.11.weight"]
     states |= {name: dict.fromkeys(names, torch.zeros(1)) for name, names in keys.items()}
     assert {name: recognise(state) for name, state in states.items()} == {n: n for n in FORMATS}
 

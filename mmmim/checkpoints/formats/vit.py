@@ -52,7 +52,12 @@ VITDET = Format(
 
 
 def to_timm(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """Our weights under timm's names for a plain `VisionTransformer`, and what timm cannot hold."""
+    """Our weights under timm's names for a plain `VisionTransformer`, and what timm cannot hold.
+
+    Without a class token (timm's `class_token=False`), the positions have no row for it there.
+    """
+    if "backbone.pos_embed" in state and "backbone.cls_token" not in state:
+        state = {**state, "backbone.pos_embed": state["backbone.pos_embed"][:, 1:]}
     names = r"(cls_token|pos_embed|patch_embed\.proj\.\w+|norm\.\w+)"
     return rename(
         state,
