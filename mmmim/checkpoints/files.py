@@ -4,6 +4,7 @@ import argparse
 import collections
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +89,8 @@ def _read(path: Path):
         with path.open("rb") as file:
             return _ArrayUnpickler(file, encoding="latin1").load()
     try:
+        if _is_torchscript(path):  # OpenAI's CLIP; reading one runs nothing of it
+            return torch.jit.load(path, map_location="cpu").state_dict()
         with torch.serialization.safe_globals(SAFE):
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file provokes any
@@ -96,6 +99,13 @@ def _read(path: Path):
             "tensors, which are not run here. If you trust it, save its weights alone: "
             "torch.save(torch.load(path, weights_only=False)['model'], new_path)"
         ) from error
+
+
+def _is_torchscript(path: Path) -> bool:
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 class _ArrayUnpickler(pickle.Unpickler):

@@ -78,6 +78,13 @@ def test_foreign_weights_load_strictly_decoder_included(weights, name, foreign):
     assert "largest difference" in check_parity(name, state, ours)
 
 
+def test_a_torchscript_archive_is_read(tmp_path):
+    module = torch.nn.Linear(3, 2)
+    torch.jit.script(module).save(str(tmp_path / "ViT-B-16.pt"))
+    state = read_checkpoint(tmp_path / "ViT-B-16.pt")
+    assert torch.equal(state["weight"], module.weight)
+
+
 def test_timm_holds_a_vit_without_class_token():
     backbone = dict(MAE["backbone"], with_cls_token=False)
     model = MODELS.build(backbone).eval()
