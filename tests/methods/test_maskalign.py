@@ -7,6 +7,7 @@ import timm
 import torch
 import torch.nn.functional as F
 
+from mmmim.checkpoints import load_backbone
 from mmmim.data.pictures import draw_predictions
 from mmmim.registry import MODELS
 
@@ -107,6 +108,15 @@ def test_tokens_of_a_mixture_learn_from_the_image_that_they_are_of(teachers):
     whole = states.targets(torch.arange(16).expand(3, -1))[0][:, 1:].unflatten(1, (4, 4))
     assert torch.equal(targets[:, :2, 2:], whole[:, :2, 2:])
     assert torch.equal(targets[:, :2, :2], whole.flip(0)[:, :2, :2])
+
+
+def test_a_mixed_students_weights_find_their_place_in_transfer(teachers, tmp_path):
+    model = build(teachers["cls"], **STUDENTS["mixmim"])
+    backbone = MODELS.build(dict(MIXMIM, out_indices=(0, 1, 2)))
+    torch.save(model.state_dict(), tmp_path / "model.pth")
+    result = load_backbone(backbone, str(tmp_path / "model.pth"))
+    assert set(result.new) == {f"norm{i}.{kind}" for i in (0, 1) for kind in ("weight", "bias")}
+    assert torch.equal(backbone.norm2.weight, model.backbone.norm2.weight)
 
 
 def test_the_losses(teachers):
