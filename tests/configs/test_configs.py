@@ -140,7 +140,7 @@ def shrink(cfg: Config, folder: Path) -> dict:
         if "radius" in model:
             model.radius = None
     if "teacher" in model:
-        shrink_teacher(model.teacher, backbone.patch_size, folder)
+        shrink_teacher(model.teacher, backbone.get("patch_size", 8), folder)
     for key in ("in_channels", "embed_dim"):
         if key in (model.get("neck") or {}):
             width = model.neck[key]
