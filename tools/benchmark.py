@@ -42,15 +42,22 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, help="of the CPU; torch's default where left out")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if len(args.configs) > 1 and (args.against or args.mask_ratios):
+        parser.error("--against and --mask-ratios take one config")
+    return args
 
 
 def main() -> None:
     args = parse_args()
     if args.threads:
         torch.set_num_threads(args.threads)
+    with tempfile.TemporaryDirectory() as folder:
+        _run(args, {path: _method(path, Path(folder)) for path in args.configs})
+
+
+def _run(args: argparse.Namespace, models: dict[str, dict]) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    models = {path: _method(path) for path in args.configs}
     sizes = {
         path: model.get("host", model).backbone.get("img_size", 224) for path, model in models.items()
     }
@@ -76,11 +83,11 @@ def main() -> None:
         )
 
 
-def _method(path: str) -> dict:
+def _method(path: str, folder: Path) -> dict:
     """The model of a config; a teacher whose file is not there gets one of random weights."""
     model = Config.fromfile(path).model
     if "teacher" in model and not Path(model.teacher.checkpoint).is_file():
-        model.teacher.checkpoint = str(Path(tempfile.mkdtemp()) / "teacher.pth")
+        model.teacher.checkpoint = str(folder / f"{model.teacher.name}.pth")
         torch.save(MODELS.build(model).teacher.model.state_dict(), model.teacher.checkpoint)
     return model
 
@@ -146,7 +153,8 @@ def _teacher_step(method: MaskAlign, images: torch.Tensor, dtype: str) -> Callab
         mixed = dtype == "bfloat16"
         with torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=mixed):
             states = method.teacher(images)
-            mask = method.student.draw_mask(images, method.mask_ratio, states.importance())
+            importance = states.importance() if method.attentive else None
+            mask = method.student.draw_mask(images, method.mask_ratio, importance)
             method.student.targets(states, mask)
 
     return step

@@ -165,6 +165,7 @@ def import_official(folder: Path, name: str) -> types.ModuleType:
     """Import `name` from `folder`, whose own modules go before any of the same name."""
     if not (folder / f"{name}.py").is_file():
         raise FileNotFoundError(f"'{folder}' has no {name}.py: is it a clone of the right repository?")
+    todays = {name: module for name, module in sys.modules.items() if name.startswith("timm.")}
     give_back_old_names()
     for module in ("vision_transformer", "util", "util.pos_embed"):  # of another official folder
         sys.modules.pop(module, None)
@@ -173,3 +174,4 @@ def import_official(folder: Path, name: str) -> types.ModuleType:
         return importlib.import_module(name)
     finally:
         sys.path.remove(str(folder))
+        sys.modules.update(todays)

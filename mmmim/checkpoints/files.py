@@ -13,7 +13,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 # Under one of these keys lie the weights; a file without any is the weights itself.
-WRAPPERS = ("state_dict", "model", "module")
+WRAPPERS = ("state_dict", "model", "module", "teacher")
 
 
 def _history_method(owner: type, name: str):
@@ -81,7 +81,7 @@ def write_checkpoint(path: str | Path, state: dict[str, Tensor], meta: dict) -> 
 
 
 def _read(path: Path):
-    if path.suffix == ".safetensors":
+    if _is_safetensors(path):
         from safetensors.torch import load_file
 
         return load_file(path)
@@ -89,7 +89,7 @@ def _read(path: Path):
         with path.open("rb") as file:
             return _ArrayUnpickler(file, encoding="latin1").load()
     try:
-        if _is_torchscript(path):  # OpenAI's CLIP; reading one runs nothing of it
+        if _is_torchscript(path):  # OpenAI's CLIP
             return torch.jit.load(path, map_location="cpu").state_dict()
         with torch.serialization.safe_globals(SAFE):
             return torch.load(path, map_location="cpu", weights_only=True)
@@ -101,11 +101,26 @@ def _read(path: Path):
         ) from error
 
 
+def _is_safetensors(path: Path) -> bool:
+    """Eight bytes, the length of a header, then the header, which is JSON."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
 def _is_torchscript(path: Path) -> bool:
+    """
+    Raises:
+        ValueError: reading the archive would run its code.
+    """
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+        names = archive.namelist()
+        if not any(name.endswith("/constants.pkl") for name in names):
+            return False
+        if any(b"__setstate__" in archive.read(name) for name in names if name.endswith(".py")):
+            raise ValueError("the archive has a __setstate__, which reading it would run")
+    return True
 
 
 class _ArrayUnpickler(pickle.Unpickler):

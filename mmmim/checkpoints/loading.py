@@ -94,6 +94,11 @@ def load_backbone(module: nn.Module, checkpoint: str) -> LoadReport:
         if value.shape != source[name].shape:
             report.resized.append(name)
     report.unused = [name for name in source if name not in target]
+    if missing and not misfits and all(name.startswith("norm.") for name in missing):
+        raise CheckpointMismatch(
+            f"'{checkpoint}' has no final norm, as it was trained without one (MaskAlign, ViTDet): set "
+            "the backbone's final_norm=False"
+        )
     if missing or misfits:
         raise CheckpointMismatch(
             f"'{checkpoint}' does not fit {type(module).__name__} ({report}). "

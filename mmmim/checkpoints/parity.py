@@ -1,6 +1,7 @@
 """Does a converted file compute the same? Forward both, on the same random image."""
 
 import functools
+import math
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ def check_parity(name: str, original: dict[str, Tensor], ours: dict[str, Tensor]
         return "forward parity: not run (no package has a ConvViT; see tests/parity/test_convmae.py)"
     if "backbone.absolute_pos_embed" in ours:
         return "forward parity: not run here (see tests/parity/test_mixmim.py)"
-    if "backbone.cls_token" not in ours or any(".relative_position." in key for key in ours):
+    if any(".relative_position." in key for key in ours):
         return "forward parity: not run (a backbone fine-tuned with relative positions)"
     backbone = _plain_vit(ours)
     images = torch.randn(2, 3, backbone.img_size, backbone.img_size)
@@ -59,7 +60,7 @@ def _geometry(state: dict[str, Tensor]) -> dict:
     """
     dim, _, patch, _ = state["backbone.patch_embed.proj.weight"].shape
     depth = 1 + max(int(k.split(".")[2]) for k in state if k.startswith("backbone.blocks."))
-    side = round((state["backbone.pos_embed"].shape[1] - 1) ** 0.5)
+    side = math.isqrt(state["backbone.pos_embed"].shape[1])  # with a row for the class token, or not
     heads = dim // 64 if dim % 64 == 0 else 1
     return dict(dim=dim, depth=depth, heads=heads, patch=patch, size=side * patch)
 
@@ -72,6 +73,7 @@ def _plain_vit(state: dict[str, Tensor]):
             arch=dict(embed_dims=g["dim"], depth=g["depth"], num_heads=g["heads"]),
             img_size=g["size"],
             patch_size=g["patch"],
+            with_cls_token="backbone.cls_token" in state,
             final_norm="backbone.norm.weight" in state,
             layer_scale=1.0 if "backbone.blocks.0.ls1.gamma" in state else None,
         )
@@ -93,6 +95,7 @@ def _timm_tokens(state: dict[str, Tensor], images: Tensor) -> Tensor:
         depth=geometry["depth"],
         num_heads=geometry["heads"],
         num_classes=0,
+        **({} if "cls_token" in state else dict(class_token=False, global_pool="avg", fc_norm=False)),
         init_values=1.0 if "blocks.0.ls1.gamma" in state else None,
         norm_layer=functools.partial(torch.nn.LayerNorm, eps=1e-6),
     ).eval()

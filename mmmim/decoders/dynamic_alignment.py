@@ -13,7 +13,7 @@ from mmmim.registry import MODELS
 class DynamicAlignment(nn.Module):
     """Mixes the student's layers for each teacher layer that the loss reads, then projects the mixture.
 
-    OpenDriveLab/maskalign models_pretrain.py:92-131, 324-335. The official code makes a mixture and a
+    OpenDriveLab/maskalign models_pretrain.py:79-106, 302-311. The official code makes a mixture and a
     head for every teacher layer; here there are none for a layer that the loss does not read. It also
     takes students as deep as the teacher only; here they may be of any depth.
 
@@ -30,8 +30,8 @@ class DynamicAlignment(nn.Module):
         weights: (layers, student_depth), what is mixed; None of "simple".
 
     Raises:
-        ValueError: another fusion or head; "simple" without a student layer for the first teacher
-            layer, or with layers at the student's end that no loss would reach.
+        ValueError: another fusion or head; "simple" with layers at the student's end that no loss would
+            reach.
     """
 
     def __init__(

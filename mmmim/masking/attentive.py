@@ -11,7 +11,7 @@ def attentive_mask(importance: Tensor, ratio: float) -> Tensor:
     """Keep patches by weighted sampling without replacement. -> (B, L) bool, True = hidden.
 
     `torch.multinomial(importance, L, replacement=False)` from the global generator of its device; the
-    first `int(L * (1 - ratio))` of a row stay visible (maskalign models_pretrain.py:222-252). torch
+    first `int(L * (1 - ratio))` of a row stay visible (maskalign models_pretrain.py:218-244). torch
     computes it as the order of importance / noise, noise exponential, and so does this, to give
     processes that are seeded alike the rows of one global draw (see `random_mask`).
 

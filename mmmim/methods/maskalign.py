@@ -2,20 +2,22 @@
 
 import torch
 import torch.nn.functional as F
+from mmengine.model import ImgDataPreprocessor
 from torch import Tensor, nn
 
 from mmmim.decoders import DynamicAlignment
 from mmmim.methods.base import Method
-from mmmim.methods.students import MixedStudent, VisibleStudent
+from mmmim.methods.students import MixedStudent, Mixture, VisibleStudent
 from mmmim.registry import MODELS
 from mmmim.targets import Teacher, TeacherStates
 
-# models_pretrain.py:383-388, which takes smooth L1 twice.
-LOSSES = {
-    "l1": F.l1_loss,
-    "l2": F.mse_loss,
-    "smooth_l1": lambda student, target: 2 * F.smooth_l1_loss(student, target),
-}
+
+# models_pretrain.py:354-359, which counts smooth L1 twice.
+def twice_smooth_l1(student: Tensor, target: Tensor) -> Tensor:
+    return 2 * F.smooth_l1_loss(student, target)
+
+
+LOSSES = {"l1": F.l1_loss, "l2": F.mse_loss, "smooth_l1": twice_smooth_l1}
 
 
 @MODELS.register_module()
@@ -36,7 +38,8 @@ class MaskAlign(Method):
         layer_weights: what each of the teacher's layers counts; see `Teacher`.
         target_norm: "none", "l2", "whiten" or "bn"; see `Teacher`.
         loss: "l1", "l2" or "smooth_l1".
-        data_preprocessor: config of mmengine's `ImgDataPreprocessor`.
+        data_preprocessor: config of mmengine's `ImgDataPreprocessor`; without one, images are taken to
+            come normalised by ImageNet's statistics.
 
     Raises:
         ValueError: an option outside the above; patch grids of student and teacher that differ; a
@@ -95,7 +98,7 @@ class MaskAlign(Method):
         """(B, 3, H, W) -> the distance of student and teacher, and how similar they are.
 
         `loss` is the weighted mean over layers; `similarity_layerN` the mean cosine similarity of each
-        (models_pretrain.py:352-390 without it).
+        (models_pretrain.py:329-360 without it).
         """
         teacher = self._teach(images)
         importance = teacher.importance() if self.attentive else None
@@ -112,10 +115,11 @@ class MaskAlign(Method):
         return losses
 
     def align(
-        self, images: Tensor, teacher: TeacherStates, mask: Tensor
+        self, images: Tensor, teacher: TeacherStates, mask: Tensor | Mixture
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Student's and teacher's tokens (B, N, D) of each layer that counts, in float32."""
-        states, targets = self.student.states(images, mask), self.student.targets(teacher, mask)
+        states = self.student.states(self.backbone, images, mask)
+        targets = self.student.targets(teacher, mask)
         if teacher.with_cls_token and not self.student.with_cls_token:
             targets = [target[:, 1:] for target in targets]
         if self.student.with_cls_token and not teacher.with_cls_token:
@@ -132,10 +136,11 @@ class MaskAlign(Method):
         teacher = self._teach(images)
         importance = teacher.importance() if self.attentive else None
         mask = self.student.draw_mask(images, self.mask_ratio, importance)
-        pairs = zip(*self.align(images, teacher, torch.zeros_like(mask)), strict=True)
+        pairs = zip(*self.align(images, teacher, self.student.hide_nothing(images)), strict=True)
         similarity = torch.stack([F.cosine_similarity(*pair, dim=-1) for pair in pairs]).mean(dim=0)
         length = self.student.grid[0] * self.student.grid[1]
-        seen = dict(mask=mask.expand(len(images), -1), similarity=similarity[:, -length:])
+        hidden = self.student.hidden(mask, len(images))
+        seen = dict(mask=hidden, similarity=similarity[:, -length:])
         return seen if importance is None else dict(seen, importance=importance)
 
     def _teach(self, images: Tensor) -> TeacherStates:
@@ -168,10 +173,12 @@ class MaskAlign(Method):
         return VisibleStudent(backbone)
 
     def _normalisation(self) -> dict:
-        """What images come normalised by, where the data preprocessor does."""
+        """What images come normalised by; the teacher's own default without a data preprocessor."""
         preprocessor = self.data_preprocessor
-        if not hasattr(preprocessor, "mean"):
+        if not isinstance(preprocessor, ImgDataPreprocessor):
             return {}
+        if not hasattr(preprocessor, "mean"):  # it leaves pixels as they are
+            return dict(images_mean=[0.0] * 3, images_std=[1.0] * 3)
         return dict(
             images_mean=preprocessor.mean.flatten().tolist(),
             images_std=preprocessor.std.flatten().tolist(),

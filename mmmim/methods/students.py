@@ -1,5 +1,7 @@
 """How MaskAlign's students look at images: a few patches of each, or mixtures of two."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,6 @@ class VisibleStudent:
         self.embed_dims, self.depth = backbone.embed_dims, backbone.num_layers
         self.grid = backbone.grid
         self.with_cls_token = getattr(backbone, "cls_token", None) is not None
-        self.backbone = backbone
 
     def draw_mask(self, images: Tensor, ratio: float, importance: Tensor | None) -> Tensor:
         """(B, L) bool, True = hidden: attentive where there is an importance, else random."""
@@ -27,19 +28,35 @@ class VisibleStudent:
             return attentive_mask(importance, ratio)
         return random_mask(len(images), self.grid[0] * self.grid[1], ratio, images.device)
 
-    def states(self, images: Tensor, mask: Tensor) -> list[Tensor]:
+    def hide_nothing(self, images: Tensor) -> Tensor:
+        """A mask that shows the student all patches."""
+        length = self.grid[0] * self.grid[1]
+        return torch.zeros(len(images), length, dtype=torch.bool, device=images.device)
+
+    def states(self, backbone: nn.Module, images: Tensor, mask: Tensor) -> list[Tensor]:
         """Tokens (B, [1 +] V, D) after each block."""
-        return self.backbone.visible_states(images, mask)
+        return backbone.visible_states(images, mask)
 
     def targets(self, teacher: TeacherStates, mask: Tensor) -> list[Tensor]:
         """Of each layer of the teacher, its tokens where the student has its own."""
         return teacher.targets(visible_indices(mask))
 
+    def hidden(self, mask: Tensor, batch: int) -> Tensor:
+        """(B, L) bool, what is hidden of each image."""
+        return mask
+
+
+class Mixture(NamedTuple):
+    """A mask (1, L) for the batch, True where the partner is seen, and how many are True."""
+
+    mask: Tensor
+    count: int
+
 
 class MixedStudent:
     """A MixMIMTransformer that sees every image mixed with its partner, by its tokens at stride 16.
 
-    Attributes: as `VisibleStudent`.
+    Attributes and methods: as `VisibleStudent`, on a `Mixture` in the place of a mask.
     """
 
     def __init__(self, backbone: nn.Module) -> None:
@@ -52,22 +69,26 @@ class MixedStudent:
         self.coarse = backbone.grid
         self.grid = (2 * backbone.grid[0], 2 * backbone.grid[1])
         self.with_cls_token = False
-        self.backbone = backbone
 
-    def draw_mask(self, images: Tensor, ratio: float, importance: None) -> Tensor:
-        """(1, L) bool at stride 32, True where the partner is seen."""
-        return mixing_mask(self.coarse[0] * self.coarse[1], ratio, images.device)[0]
+    def draw_mask(self, images: Tensor, ratio: float, importance: None) -> Mixture:
+        return Mixture(*mixing_mask(self.coarse[0] * self.coarse[1], ratio, images.device))
 
-    def states(self, images: Tensor, mask: Tensor) -> list[Tensor]:
+    def hide_nothing(self, images: Tensor) -> Mixture:
+        length = self.coarse[0] * self.coarse[1]
+        return Mixture(torch.zeros(1, length, dtype=torch.bool, device=images.device), 0)
+
+    def states(self, backbone: nn.Module, images: Tensor, mixture: Mixture) -> list[Tensor]:
         """Tokens (B, 4 * L, D) of the mixtures after each block of the third stage."""
-        return self.backbone.mixed_states(images, mask)
+        return backbone.mixed_states(images, *mixture)
 
-    def targets(self, teacher: TeacherStates, mask: Tensor) -> list[Tensor]:
+    def targets(self, teacher: TeacherStates, mixture: Mixture) -> list[Tensor]:
         """Of each layer of the teacher, its tokens of the image that is seen in each place."""
-        partner = at_scale(mask, self.coarse, 2)
-        every = torch.arange(len(partner), device=mask.device)
+        partner = at_scale(mixture.mask, self.coarse, 2)
+        every = torch.arange(len(partner), device=partner.device)
         first = int(teacher.with_cls_token)
         partner = torch.nn.functional.pad(partner, (first, 0))[:, None]
-        return [
-            torch.where(partner, t.flip(0), t) for t in teacher.targets(every.expand(teacher.batch, -1))
-        ]
+        targets = teacher.targets(every.expand(teacher.batch, -1))
+        return [torch.where(partner, t.flip(0), t) for t in targets]
+
+    def hidden(self, mixture: Mixture, batch: int) -> Tensor:
+        return mixture.mask.expand(batch, -1)

@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -16,10 +17,11 @@ from mmmim.targets.timm_vit import LastBlock, check_structure, embed
 # ImageNet's, which OpenMMLab's preprocessors hold in the scale of 0..255.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
 IMAGENET_STD = (58.395, 57.12, 57.375)
-WHITEN_EPS = 1e-5  # torch's default, which models_pretrain.py:342 takes
-BN_EPS = 1e-6  # models_pretrain.py:344
-# Beginnings of the names of timm's weights that are run.
-RUN = ("cls_token", "reg_token", "pos_embed", "patch_embed.", "norm_pre.", "blocks.", "rope.freqs")
+WHITEN_EPS = 1e-5  # torch's default, which models_pretrain.py:320 takes
+BN_EPS = 1e-6  # models_pretrain.py:322
+# Beginnings of the names of timm's weights that are not run, and of some that are.
+NOT_RUN = ("norm.", "fc_norm.", "attn_pool.", "head")
+RUN = ("cls_token", "reg_token", "pos_embed", "patch_embed.", "norm_pre.", "blocks.")
 
 
 class Teacher(nn.Module):
@@ -69,6 +71,13 @@ class Teacher(nn.Module):
         if norm not in ("none", "l2", "whiten", "bn"):
             raise ValueError(f"target_norm must be 'none', 'l2', 'whiten' or 'bn', got '{norm}'")
         self.name, self.checkpoint, self.norm = name, checkpoint, norm
+        self._source = (
+            "It is no released model: the first lines of the config say how it is made."
+            if model_args
+            else 'Get them once: python -c "import timm, torch; torch.save(timm.create_model('
+            f"'{name}', pretrained=True).state_dict(), '{checkpoint or 'teacher.pth'}')\", or take the "
+            "file that OpenAI or Hugging Face released (docs/maskalign.md)."
+        )
         model = _create(name, img_size, model_args or {})
         # In a list, it is no submodule: not saved, not initialised, not trained, not wrapped.
         self._model = [model]
@@ -97,6 +106,13 @@ class Teacher(nn.Module):
         self.model._apply(fn)  # so that it follows to the GPU
         return super()._apply(fn, recurse)
 
+    def __deepcopy__(self, memo: dict) -> "Teacher":
+        """Shares the frozen model: an averaged copy of a method needs no second teacher."""
+        copy = Teacher.__new__(Teacher)
+        memo[id(self)] = copy
+        copy.__dict__ = {k: v if k == "_model" else deepcopy(v, memo) for k, v in self.__dict__.items()}
+        return copy
+
     def load(self) -> None:
         """Read the weights, unless they are read already.
 
@@ -108,15 +124,13 @@ class Teacher(nn.Module):
             return
         path = Path(self.checkpoint or "")
         if not path.is_file():
+            lack = f"there is no file '{self.checkpoint}'" if self.checkpoint else "no file is named"
             raise FileNotFoundError(
-                f"the teacher '{self.name}' needs its weights, and there is no file "
-                f"'{self.checkpoint}'. Download them once and put them there: python -c \"import timm, "
-                f"torch; torch.save(timm.create_model('{self.name}', pretrained=True).state_dict(), "
-                f"'teacher.pth')\", or take the file that OpenAI's or Hugging Face's release has. Name "
-                "another place with --cfg-options model.teacher.checkpoint=PATH"
+                f"the teacher '{self.name}' needs its weights, and {lack}. {self._source} "
+                "Name another place with --cfg-options model.teacher.checkpoint=PATH"
             )
         _load(self.model, read_checkpoint(path), self.name, path)
-        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.sha256 = _sha256(path)
 
     def identity(self) -> dict[str, str]:
         """Name of the model, and sha256 of its file."""
@@ -130,6 +144,8 @@ class Teacher(nn.Module):
         if images.shape[-2:] != self.img_size:
             images = F.interpolate(images, self.img_size, mode="bicubic", align_corners=False)
         model = self.model
+        if model.patch_embed.proj.weight.device != images.device:
+            model.to(images.device)  # FSDP moves what it knows, and the teacher is not among it
         tokens, extras = embed(model, images * self.scale + self.shift)
         kept: dict[int, Tensor] = {}
         stop = self.depth - 1 if self.needs_last_block else max(self.layer_weights) + 1
@@ -187,7 +203,7 @@ class TeacherStates:
         return tokens
 
     def _batch_normalised(self, layer: int, index: Tensor) -> Tensor:
-        """By one mean and one variance of all tokens (models_pretrain.py:343-344)."""
+        """By one mean and one variance of all tokens (models_pretrain.py:322)."""
         if layer in self.kept:
             tokens = self.kept[layer]
         else:
@@ -198,7 +214,7 @@ class TeacherStates:
 
 
 def weigh_layers(kind: str, depth: int) -> dict[int, float]:
-    """What each of `depth` layers counts, zeros left out (models_pretrain.py:362-379).
+    """What each of `depth` layers counts, zeros left out (models_pretrain.py:337-349).
 
     Raises:
         ValueError: another `kind`, or a layer that is not there.
@@ -244,13 +260,16 @@ def _load(model: nn.Module, state: dict[str, Tensor], name: str, path: Path) -> 
     from timm.models.vision_transformer import checkpoint_filter_fn as to_vit
 
     to_timm = to_eva if isinstance(model, Eva) else to_vit
-    needed = {k for k in model.state_dict() if k.startswith(RUN)}
+    needed = {k for k in model.state_dict() if not k.startswith(NOT_RUN)}
+    # OpenAI's are in half precision, in which positions are not to be resized.
+    state = {k: v.float() for k, v in to_timm_teacher(state).items()}
     try:
-        # Positions are resized bicubic without antialiasing (models_pretrain.py:22-28); DINOv2 has it
+        _check_before_timm(state, model)
+        # Positions are resized bicubic without antialiasing (models_pretrain.py:24-30); DINOv2 has it
         # in the models with registers (facebookresearch/dinov2 dinov2/hub/backbones.py).
         antialias = model.reg_token is not None
-        given = to_timm(to_timm_teacher(state), model, antialias=antialias)
-        weights = {k: v for k, v in given.items() if k.startswith(RUN)}
+        given = to_timm(state, model, antialias=antialias)
+        weights = {k: v for k, v in given.items() if k in needed or k.startswith(RUN)}
         biases = (k for k, v in weights.items() if k not in needed and k.endswith("bias"))
         for key in [k for k in biases if not weights[k].any()]:
             del weights[key]  # DINOv3's are all zero, and timm has a model without them
@@ -263,3 +282,32 @@ def _load(model: nn.Module, state: dict[str, Tensor], name: str, path: Path) -> 
             f"'{path}' does not hold the weights of the teacher '{name}': {error}. Give the file of "
             "this model, or name the file's model in model.teacher.name"
         ) from error
+
+
+def _check_before_timm(state: dict[str, Tensor], model: nn.Module) -> None:
+    """What timm would make fit, or drop, without a word.
+
+    Raises:
+        ValueError: patches of another size; biases that the model does not have.
+    """
+    size = model.patch_embed.patch_size
+    for key, value in state.items():
+        is_patches = key.endswith(("patch_embed.proj.weight", "visual.conv1.weight"))
+        if is_patches and value.ndim == 4 and tuple(value.shape[2:]) != tuple(size):
+            raise ValueError(f"{key} is of {value.shape[2]}-pixel patches, the model's have {size[0]}")
+        if key.endswith("attn.qkv.bias") and value.any() and not _has_biases(model):
+            raise ValueError(f"{key} is not zero, and the model has no such bias (timm's '*_qkvb' has)")
+
+
+def _has_biases(model: nn.Module) -> bool:
+    attention = model.blocks[0].attn
+    layer = attention.qkv if attention.qkv is not None else attention.q_proj
+    return layer.bias is not None or getattr(attention, "q_bias", None) is not None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

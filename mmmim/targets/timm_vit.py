@@ -18,11 +18,16 @@ def check_structure(model: nn.Module) -> None:
     from timm.models.vision_transformer import Attention, Block, VisionTransformer
 
     block = model.blocks[-1] if isinstance(model, VisionTransformer | Eva) else None
-    plain = type(block) in (Block, EvaBlock) and block.attn.gate is None
-    if not plain or type(block.attn) not in (Attention, AttentionRope, EvaAttention):
+    attention = getattr(block, "attn", None)
+    is_known = type(block) in (Block, EvaBlock) and type(attention) in (
+        Attention,
+        AttentionRope,
+        EvaAttention,
+    )
+    if not is_known or attention.gate is not None:
         raise ValueError(
             "a teacher must be one of timm's VisionTransformer or Eva models with pre-norm blocks, "
-            f"got {type(model).__name__} with {type(block).__name__}"
+            f"got {type(model).__name__} with {type(block).__name__} and {type(attention).__name__}"
         )
 
 

@@ -85,6 +85,26 @@ def test_a_torchscript_archive_is_read(tmp_path):
     assert torch.equal(state["weight"], module.weight)
 
 
+class _RunsWhenRead(torch.nn.Module):
+    @torch.jit.export
+    def __getstate__(self) -> int:
+        return 0
+
+    @torch.jit.export
+    def __setstate__(self, state: int) -> None:
+        self.training = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+def test_a_torchscript_archive_that_would_run_code_is_refused(tmp_path):
+    torch.jit.script(_RunsWhenRead()).save(str(tmp_path / "bad.pt"))
+    with pytest.raises(ValueError, match="cannot be read as a checkpoint") as error:
+        read_checkpoint(tmp_path / "bad.pt")
+    assert "__setstate__" in str(error.value.__cause__)
+
+
 def test_timm_holds_a_vit_without_class_token():
     backbone = dict(MAE["backbone"], with_cls_token=False)
     model = MODELS.build(backbone).eval()

@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from mmmim.checkpoints import load_backbone
 from mmmim.data.pictures import draw_predictions
+from mmmim.methods.students import Mixture
 from mmmim.registry import MODELS
 
 SMALL = dict(img_size=32, patch_size=8, embed_dim=32, depth=3, num_heads=2)
@@ -103,8 +104,8 @@ def test_tokens_of_a_mixture_learn_from_the_image_that_they_are_of(teachers):
     model = build(teachers["cls"], **STUDENTS["mixmim"])
     images = torch.randn(3, 3, 32, 32)
     states = model.teacher(images)
-    mask = torch.tensor([[True, False, False, True]])  # patches of 16 pixels
-    targets = model.student.targets(states, mask)[0][:, 1:].unflatten(1, (4, 4))
+    mixture = Mixture(torch.tensor([[True, False, False, True]]), 2)  # patches of 16 pixels
+    targets = model.student.targets(states, mixture)[0][:, 1:].unflatten(1, (4, 4))
     whole = states.targets(torch.arange(16).expand(3, -1))[0][:, 1:].unflatten(1, (4, 4))
     assert torch.equal(targets[:, :2, 2:], whole[:, :2, 2:])
     assert torch.equal(targets[:, :2, :2], whole.flip(0)[:, :2, :2])
@@ -157,6 +158,19 @@ def test_initialising_leaves_the_teacher_alone(teachers):
     state = model.teacher.model.state_dict()
     assert all(torch.equal(state[k], v) for k, v in expected.items())
     assert not model.train().teacher.model.training
+
+
+def test_the_teacher_is_told_how_images_are_normalised(teachers):
+    plain = dict(type="ImgDataPreprocessor")
+    seen = []
+    for preprocessor in (PREPROCESSOR, plain):
+        model = build(teachers["cls"], data_preprocessor=preprocessor)
+        model.teacher.load()
+        model.teacher.model.patch_embed.register_forward_pre_hook(lambda m, a: seen.append(a[0]))
+        torch.manual_seed(0)
+        images = torch.randint(0, 255, (1, 3, 32, 32), dtype=torch.uint8)
+        model(model.data_preprocessor(dict(inputs=images))["inputs"].float())
+    assert torch.allclose(*seen, atol=1e-5)
 
 
 def test_the_pictures_of_an_alignment(teachers):

@@ -84,7 +84,7 @@ def record_teachers() -> None:
         weights = dict(model.eval().named_parameters())
         set_weights(weights)
         shapes = {n: list(p.shape) for n, p in weights.items()}
-        # The official code's way to CLIP's input (models_pretrain.py:287-297), for all.
+        # The official code's way to CLIP's input (models_pretrain.py:274-288), for all.
         batch = images(2, 224)
         if side != 224:
             batch = torch.nn.functional.interpolate(batch, (side, side), mode="bicubic")
@@ -116,7 +116,7 @@ def record_teachers() -> None:
 
 
 def _resize_like_official(model: hf.CLIPVisionModel) -> None:
-    """models_pretrain.py:22-28, 137-141."""
+    """models_pretrain.py:24-30, 114-117."""
     embeddings = model.vision_model.embeddings
     table = embeddings.position_embedding.weight.data
     image = table[1:].reshape(1, 16, 16, -1).permute(0, 3, 1, 2)

@@ -271,6 +271,33 @@ def test_another_teacher_is_refused_on_resume_and_a_missing_one_at_the_start(ali
     assert "this run learned from the teacher vit_tiny_patch16_224 with sha256" in result.stderr
     result = run([*command, *options], scenes, TEACHER=str(folder / "nowhere.pth"))
     assert "needs its weights, and there is no file" in result.stderr
+    more = ["train_cfg.max_epochs=2", "model.data_preprocessor.pad_value=0"]
+    call([*command, *resume, *options, *more], scenes, TEACHER=str(folder / "teacher.pth"))
+    assert list(losses(folder / "other")) == list(range(7, 13))
+
+
+def test_a_student_is_drawn_beside_its_teacher(aligned, scenes, tmp_path):
+    folder, options = aligned
+    cfg = Config.fromfile(ROOT / MASKALIGN)
+    cfg.merge_from_dict({k: int(v) for k, v in (o.split("=") for o in options if "model." in o)})
+    cfg.dump(tmp_path / "config.py")
+    out = tmp_path / "picture.png"
+    command = [
+        sys.executable,
+        "tools/visualize.py",
+        tmp_path / "config.py",
+        folder / "work/epoch_1.pth",
+    ]
+    # The variable was read when the config was dumped.
+    text = (
+        (tmp_path / "config.py")
+        .read_text()
+        .replace("checkpoints/teacher_scenes.pth", str(folder / "teacher.pth"))
+    )
+    (tmp_path / "config.py").write_text(text)
+    printed = call([*command, scenes / "coco/val2017", "--out", out], scenes)
+    assert "what the teacher attends to, kept patches, similarity to the teacher; 4 images" in printed
+    assert out.stat().st_size > 1000
 
 
 def test_reconstructions_are_drawn_and_an_encoder_alone_is_refused(scenes, uninterrupted, tmp_path):

@@ -1,8 +1,11 @@
 """Teachers: only what is asked for is computed, and it is what timm's whole model computes."""
 
+import copy
+
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 
 from mmmim.targets import Teacher
 from mmmim.targets.teacher import weigh_layers
@@ -105,10 +108,13 @@ def test_nothing_is_computed_that_nobody_reads(images, tmp_path):
 def test_importance_is_float32_under_autocast(images, tmp_path):
     teacher = make(tmp_path, VIT)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        importance = teacher(images).importance()
+        states = teacher(images)
+        importance = states.importance()
+        query = states.last._query(states.last.normed[:, :1], None, rotate=False)
+    scale = teacher.model.blocks[-1].attn.scale
+    weights = (query.float() * scale @ states.last.key.float().mT).softmax(dim=-1)
     assert importance.dtype == torch.float32
-    sums = importance.sum(dim=1)
-    assert (sums < 1).all()  # the class token's own share is missing
+    assert torch.allclose(importance, weights[:, :, 0, 1:].mean(dim=1), atol=1e-7)
 
 
 def test_targets_have_no_gradient_and_the_teacher_stays_in_evaluation_mode(images, tmp_path):
@@ -161,13 +167,15 @@ def test_layer_weights_that_do_not_exist_are_refused(kind):
         weigh_layers(kind, 4)
 
 
-def test_a_missing_file_says_how_to_get_one(images, tmp_path):
-    for checkpoint in (None, str(tmp_path / "nowhere.pth")):
-        teacher = Teacher(**VIT, checkpoint=checkpoint)
-        with pytest.raises(
-            FileNotFoundError, match=r"pretrained=True.*model\.teacher\.checkpoint=PATH"
-        ):
-            teacher(images)
+@pytest.mark.parametrize(
+    ("checkpoint", "message"), [(None, "no file is named"), ("x.pth", "there is no file 'x.pth'")]
+)
+def test_a_missing_file_says_how_to_get_one(checkpoint, message, images):
+    teacher = Teacher("vit_tiny_patch16_224", checkpoint)
+    with pytest.raises(FileNotFoundError, match=rf"{message}.*pretrained=True.*checkpoint=PATH"):
+        teacher(images)
+    with pytest.raises(FileNotFoundError, match="no released model: the first lines of the config"):
+        Teacher(**VIT, checkpoint=checkpoint)(images)
 
 
 def test_another_models_file_is_refused(images, tmp_path):
@@ -183,11 +191,123 @@ def test_another_models_file_is_refused(images, tmp_path):
         Teacher(**VIT, checkpoint=str(tmp_path / "rubbish.pth")).load()
 
 
+def test_patches_of_another_size_are_refused(tmp_path):
+    make(tmp_path, dict(VIT, model_args=dict(VIT["model_args"], patch_size=16)))
+    with pytest.raises(ValueError, match="of 16-pixel patches, the model's have 8"):
+        Teacher(**VIT, checkpoint=str(tmp_path / "teacher0.pth")).load()
+
+
+def run_weights(state: dict) -> dict:
+    return {k: v for k, v in state.items() if not k.startswith(("norm.", "head", "fc_norm."))}
+
+
+def openai(state: dict) -> dict:
+    swaps = (
+        ("patch_embed.proj", "conv1"), ("pos_embed", "positional_embedding"),
+        ("blocks.", "transformer.resblocks."), ("norm_pre", "ln_pre"), ("norm1", "ln_1"),
+        ("norm2", "ln_2"), ("attn.qkv.", "attn.in_proj_"), ("attn.proj", "attn.out_proj"),
+        ("mlp.fc1", "mlp.c_fc"), ("mlp.fc2", "mlp.c_proj"), ("cls_token", "class_embedding"),
+    )  # fmt: skip
+    renamed = {"text_projection": torch.ones(2, 2), "logit_scale": torch.ones(())}
+    for name, value in run_weights(state).items():
+        for ours, theirs in swaps:
+            name = name.replace(ours, theirs)
+        value = value.flatten() if name == "class_embedding" else value
+        renamed[f"visual.{name}"] = value[0] if name == "positional_embedding" else value
+    return renamed
+
+
+def original_dinov3(state: dict) -> dict:
+    renamed = {"mask_token": torch.ones(1, 32), "rope_embed.periods": torch.ones(4)}
+    for name, value in run_weights(state).items():
+        if name.endswith("v_bias"):
+            continue
+        if name.endswith("q_bias"):
+            zero, values = torch.zeros_like(value), state[name.replace("q_bias", "v_bias")]
+            renamed[name.replace("q_bias", "qkv.bias")] = torch.cat([value, zero, values])
+            continue
+        name = name.replace("reg_token", "storage_tokens")
+        renamed[name.replace("gamma_1", "ls1.gamma").replace("gamma_2", "ls2.gamma")] = value
+    return renamed
+
+
+CLIP = dict(name="vit_base_patch16_clip_quickgelu_224.openai", model_args=dict(SMALL, patch_size=8))
+FILES = {
+    "timm": (CLIP, dict),
+    "OpenAI's": (CLIP, openai),
+    "mmpretrain's classifier": (
+        VIT,
+        lambda state: dict(state_dict={f"model.{k}": v for k, v in state.items()}),
+    ),
+    "DINO's training": (
+        VIT,
+        lambda state: dict(student={}, teacher={f"module.backbone.{k}": v for k, v in state.items()}),
+    ),
+    "original DINOv3": (KINDS["dinov3"], original_dinov3),
+    "DeiT": (
+        dict(name="deit_tiny_distilled_patch16_224", model_args=dict(SMALL, patch_size=8)),
+        dict,
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "foreign"), FILES.values(), ids=FILES)
+def test_a_file_fills_every_weight_that_is_run(kind, foreign, tmp_path):
+    source = make(tmp_path, kind)
+    source.load()
+    expected = source.model.state_dict()
+    for parameter in expected.values():
+        parameter.copy_(torch.randn_like(parameter))
+    torch.save(foreign(expected), tmp_path / "foreign.pth")
+    teacher = Teacher(**kind, checkpoint=str(tmp_path / "foreign.pth"))
+    teacher.load()
+    for name, value in run_weights(teacher.model.state_dict()).items():
+        assert torch.equal(value, expected[name]), name
+
+
+def test_biases_that_the_model_lacks_must_be_zero(tmp_path):
+    source = make(tmp_path, KINDS["dinov3"])
+    source.load()
+    state = original_dinov3(source.model.state_dict())
+    plain = dict(KINDS["dinov3"], name="vit_small_patch16_dinov3")
+    torch.save(state, tmp_path / "foreign.pth")
+    Teacher(**plain, checkpoint=str(tmp_path / "foreign.pth")).load()
+    state["blocks.1.attn.qkv.bias"] += 1
+    torch.save(state, tmp_path / "foreign.pth")
+    with pytest.raises(ValueError, match="is not zero, and the model has no such bias"):
+        Teacher(**plain, checkpoint=str(tmp_path / "foreign.pth")).load()
+
+
+def test_half_precision_and_safetensors_under_any_name(tmp_path):
+    """Positions are resized in float32, whatever the file holds."""
+    source = make(tmp_path, VIT)
+    source.load()
+    state = {k: v.half() for k, v in source.model.state_dict().items()}
+    save_file(state, tmp_path / "half.pth")
+    torch.save({k: v.float() for k, v in state.items()}, tmp_path / "whole.pth")
+    larger = dict(VIT, model_args=dict(VIT["model_args"], img_size=48))
+    tables = []
+    for name in ("half", "whole"):
+        teacher = Teacher(**larger, checkpoint=str(tmp_path / f"{name}.pth"))
+        teacher.load()
+        tables.append(teacher.model.pos_embed)
+    assert torch.equal(*tables)
+
+
+def test_a_copy_shares_the_frozen_model(tmp_path):
+    teacher = make(tmp_path, VIT)
+    other = copy.deepcopy(torch.nn.ModuleDict(dict(a=teacher)))["a"]
+    assert other.model is teacher.model
+    assert other.scale is not teacher.scale
+
+
 def test_what_is_no_plain_vit_is_refused():
     with pytest.raises(ValueError, match=r"VisionTransformer or Eva models.*got ResNet"):
         Teacher("resnet18")
     with pytest.raises(ValueError, match="got VisionTransformer with ParallelScalingBlock"):
         Teacher("vit_base_patch16_xp_224", model_args=SMALL)
+    with pytest.raises(ValueError, match="got VisionTransformer with Block and DiffAttention"):
+        Teacher("vit_dwee_patch16_reg1_gap_256")
     with pytest.raises(ValueError, match="timm has no teacher 'vit_nowhere"):
         Teacher("vit_nowhere_patch16")
 

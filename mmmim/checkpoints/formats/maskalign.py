@@ -19,6 +19,7 @@ def _without_unread(state: dict[str, Tensor]) -> dict[str, Tensor]:
         for i in heads
         if not any(v.any() for k, v in state.items() if re.fullmatch(rf"distill_heads\.{i}\..*bias", k))
     ]
+    unread = [] if unread == heads else unread  # a file from before the first step
     dropped = tuple(f"distill_heads.{i}." for i in unread)
     kept = {k: v for k, v in state.items() if not k.startswith(("norm.", *dropped))}
     if "distill_weights" in kept:
