@@ -47,8 +47,8 @@ def embed(model: nn.Module, images: Tensor) -> tuple[Tensor, list[dict[str, Any]
 class LastBlock:
     """A block of timm's that is asked for a few of its tokens only.
 
-    Keys are computed of all tokens, and values where an output is asked for; queries and what follows of
-    those tokens alone.
+    Keys are computed of all tokens, values too where an output is asked for; queries and what follows
+    of the tokens asked for alone.
 
     Args:
         block: timm's.
