@@ -1,4 +1,4 @@
-"""The weights that the demo continues from."""
+"""The weights that are shipped: what the demo continues from, and a teacher."""
 
 from pathlib import Path
 
@@ -11,8 +11,10 @@ from mmmim.checkpoints import read_checkpoint, to_mmmim
 from mmmim.data.scenes import draw_scene
 from mmmim.registry import MODELS
 
-WEIGHTS = Path(mmmim.__file__).parent / "weights/pixmim_vit_scenes.pth"
-CONFIG = Path(__file__).parents[1] / "configs/tiny/pixmim_vit_scenes.py"
+FOLDER = Path(mmmim.__file__).parent / "weights"
+WEIGHTS = FOLDER / "pixmim_vit_scenes.pth"
+TINY = Path(__file__).parents[1] / "configs/tiny"
+CONFIG = TINY / "pixmim_vit_scenes.py"
 
 
 def test_shipped_weights_are_small_fit_and_reconstruct():
@@ -30,3 +32,18 @@ def test_shipped_weights_are_small_fit_and_reconstruct():
         torch.manual_seed(0)
         losses.append(method(inputs)["loss"].item())
     assert losses[1] < 0.5 * losses[0]
+
+
+def test_the_shipped_teacher_fits_and_attends_to_objects():
+    config = Config.fromfile(TINY / "maskalign_vit_scenes.py").model
+    config.teacher.checkpoint = str(FOLDER / "teacher_scenes.pth")
+    method = MODELS.build(config)
+    scenes = [draw_scene(np.random.default_rng(1000 + i), 96) for i in range(16)]
+    images = torch.stack([torch.from_numpy(scene.image).permute(2, 0, 1) for scene in scenes])
+    inputs = method.data_preprocessor(dict(inputs=images))["inputs"]
+    importance = method.teacher(inputs).importance()
+    objects = torch.stack([torch.from_numpy(scene.semantic() > 1).float() for scene in scenes])
+    share = torch.nn.functional.avg_pool2d(objects[:, None], 8).flatten(1)
+    on_objects = (importance * share).sum() / share.sum()
+    beside = (importance * (1 - share)).sum() / (1 - share).sum()
+    assert on_objects > 1.5 * beside

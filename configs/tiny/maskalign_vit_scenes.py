@@ -1,6 +1,6 @@
 """MaskAlign (arXiv 2211.08887) in the size of a laptop, on the embedded scenes.
 
-Teacher:   configs/tiny/teacher_scenes.py makes it
+Teacher:   shipped; configs/tiny/teacher_scenes.py made it
 Command:   python tools/train.py configs/tiny/maskalign_vit_scenes.py
 Published: none, the recipe is ours
 Ours:      docs/results.md
@@ -43,7 +43,7 @@ model = dict(
         ),
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
-        checkpoint="{{$TEACHER:checkpoints/teacher_scenes.pth}}",
+        checkpoint="{{$TEACHER:mmmim/weights/teacher_scenes.pth}}",
     ),
     mask_ratio=0.7,
 )

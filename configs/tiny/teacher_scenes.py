@@ -1,9 +1,9 @@
 """A small teacher for MaskAlign: a ViT that learned to segment many labelled scenes.
 
 Data:      python tools/make_scenes.py data/teacher_scenes --unlabelled 0 --labelled 4000 --seed 1
-Command:   python tools/train.py configs/tiny/teacher_scenes.py
+Command:   python tools/train.py configs/tiny/teacher_scenes.py  (20 minutes of one core)
            python tools/convert_checkpoint.py work_dirs/tiny/teacher_scenes/iter_2000.pth \\
-               checkpoints/teacher_scenes.pth --to timm
+               mmmim/weights/teacher_scenes.pth --to timm
 Published: none, the recipe is ours
 Ours:      docs/results.md
 """
