@@ -9,11 +9,11 @@ official MaskAlign (with its teacher inside or not), and this project's own. DST
 """
 
 import argparse
-import hashlib
 from pathlib import Path
 
 import mmmim
 from mmmim.checkpoints import FORMATS, read_checkpoint, recognise, to_mmmim, write_checkpoint
+from mmmim.checkpoints.files import file_sha256
 from mmmim.checkpoints.formats import (
     to_backbone,
     to_convmae,
@@ -73,7 +73,7 @@ def main() -> None:
     meta = dict(
         source=args.src.name,
         source_format=source,
-        source_sha256=hashlib.sha256(args.src.read_bytes()).hexdigest(),
+        source_sha256=file_sha256(args.src),
         mmmim_version=mmmim.__version__,
     )
     write_checkpoint(args.dst, state, meta)

@@ -2,6 +2,7 @@
 
 import argparse
 import collections
+import hashlib
 import os
 import pickle
 import zipfile
@@ -78,6 +79,15 @@ def write_checkpoint(path: str | Path, state: dict[str, Tensor], meta: dict) -> 
     partial = path.with_name(path.name + ".partial")
     torch.save(dict(state_dict=state, meta=meta), partial)
     os.replace(partial, path)
+
+
+def file_sha256(path: Path) -> str:
+    """Hexadecimal sha256 of a file's content, read piece by piece."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _read(path: Path):

@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 
 from mmmim.data.pictures import draw_predictions, save_picture
+from mmmim.hooks.method import method_of
 from mmmim.registry import HOOKS
 
 
@@ -29,7 +29,7 @@ class PredictionHook(Hook):
         epoch = runner.epoch + 1
         if epoch % self.interval and epoch != runner.max_epochs:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = method_of(runner)
         dataset = runner.train_dataloader.dataset
         batch = [dataset[i]["inputs"] for i in range(min(self.images, len(dataset)))]
         model.eval()

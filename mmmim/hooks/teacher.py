@@ -1,14 +1,17 @@
 """What watches a run that learns from a teacher: the same teacher after a resume, the alignment."""
 
-import os
 from pathlib import Path
 
+import numpy as np
+import torch
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from torch import Tensor
 
+from mmmim.data.pictures import save_picture
+from mmmim.hooks.method import method_of
 from mmmim.registry import HOOKS
 
 
@@ -20,7 +23,7 @@ class TeacherHook(Hook):
     """
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        checkpoint["meta"]["teacher"] = _method(runner).teacher.identity()
+        checkpoint["meta"]["teacher"] = method_of(runner).teacher.identity()
 
     def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
         """
@@ -29,7 +32,7 @@ class TeacherHook(Hook):
         """
         if not runner._resume or "teacher" not in checkpoint["meta"]:
             return
-        before, now = checkpoint["meta"]["teacher"], _method(runner).teacher.identity()
+        before, now = checkpoint["meta"]["teacher"], method_of(runner).teacher.identity()
         if before != now:
             raise ValueError(
                 f"this run learned from the teacher {before['name']} with sha256 {before['sha256']}, "
@@ -52,7 +55,7 @@ class AlignmentHook(Hook):
     @master_only
     def after_train_epoch(self, runner) -> None:
         epoch = runner.epoch + 1
-        alignment = _method(runner).alignment
+        alignment = method_of(runner).alignment
         if alignment.weights is None or (epoch % self.interval and epoch != runner.max_epochs):
             return
         path = Path(runner.work_dir) / "alignment" / f"epoch_{epoch}.png"
@@ -60,7 +63,7 @@ class AlignmentHook(Hook):
 
 
 def draw_alignment(weights: Tensor, layers: tuple[int, ...], path: Path) -> None:
-    """Write weights (teacher layers, student layers) as a PNG; a reader never sees half a file."""
+    """Write weights (teacher layers, student layers) as a PNG."""
     figure = Figure(figsize=(1 + 0.5 * weights.shape[1], 1.5 + 0.4 * len(layers)), layout="constrained")
     axes = figure.subplots()
     limit = max(weights.abs().max().item(), 1e-6)
@@ -69,11 +72,7 @@ def draw_alignment(weights: Tensor, layers: tuple[int, ...], path: Path) -> None
     axes.set_xticks(range(weights.shape[1]))
     axes.set_yticks(range(len(layers)), layers)
     figure.colorbar(image)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.png")
-    figure.savefig(partial, dpi=100)
-    os.replace(partial, path)
-
-
-def _method(runner):
-    return runner.model.module if is_model_wrapper(runner.model) else runner.model
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    pixels = torch.tensor(np.asarray(canvas.buffer_rgba())[..., :3])
+    save_picture(pixels.permute(2, 0, 1), path)

@@ -4,7 +4,7 @@ import torch
 from mmengine.dist import get_rank, get_world_size
 from torch import Tensor
 
-from mmmim.masking.random import check_ratio
+from mmmim.masking.random import check_ratio, hide_all_but
 
 
 def attentive_mask(importance: Tensor, ratio: float) -> Tensor:
@@ -34,6 +34,4 @@ def attentive_mask(importance: Tensor, ratio: float) -> Tensor:
     )
     world, rank = get_world_size(), get_rank()
     noise = torch.empty(batch * world, length, device=importance.device).exponential_()[rank::world]
-    visible = (importance / noise).argsort(dim=1, descending=True)[:, :keep]
-    mask = torch.ones(batch, length, dtype=torch.bool, device=importance.device)
-    return mask.scatter_(1, visible, False)
+    return hide_all_but((importance / noise).argsort(dim=1, descending=True)[:, :keep], length)

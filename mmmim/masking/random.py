@@ -16,9 +16,13 @@ def random_mask(batch: int, length: int, ratio: float, device: torch.device | st
     """
     keep = int(length * (1 - ratio))
     check_ratio(ratio, keep, length)
-    visible = _shuffled(batch, length, device)[:, :keep]
-    mask = torch.ones(batch, length, dtype=torch.bool, device=device)
-    return mask.scatter_(1, visible, False)
+    return hide_all_but(_shuffled(batch, length, device)[:, :keep], length)
+
+
+def hide_all_but(visible: Tensor, length: int) -> Tensor:
+    """Positions (..., V) -> (..., length) bool, False at these and True elsewhere."""
+    mask = torch.ones(*visible.shape[:-1], length, dtype=torch.bool, device=visible.device)
+    return mask.scatter_(-1, visible, False)
 
 
 def check_ratio(ratio: float, visible: int, length: int) -> None:
@@ -51,8 +55,7 @@ def complementary_masks(batch: int, length: int, ratio: float, device: torch.dev
             f"{', '.join(ratios) or 'none up to 0.9'} (1 - 1 / n, n a divisor), or another image size"
         )
     parts_visible = _shuffled(batch, length, device).unflatten(1, (parts, -1)).transpose(0, 1)
-    masks = torch.ones(parts, batch, length, dtype=torch.bool, device=device)
-    return masks.scatter_(2, parts_visible, False)
+    return hide_all_but(parts_visible, length)
 
 
 def _shuffled(batch: int, length: int, device: torch.device | str) -> Tensor:

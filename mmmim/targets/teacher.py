@@ -1,6 +1,5 @@
 """A frozen vision transformer whose hidden states are the target (MaskAlign, arXiv 2211.08887)."""
 
-import hashlib
 import re
 from collections.abc import Sequence
 from copy import deepcopy
@@ -10,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmmim.checkpoints.files import read_checkpoint
+from mmmim.checkpoints.files import file_sha256, read_checkpoint
 from mmmim.checkpoints.formats.teachers import to_timm_teacher
+from mmmim.layers.tokens import gather_tokens
 from mmmim.targets.timm_vit import LastBlock, check_structure, embed
 
 # ImageNet's, which OpenMMLab's preprocessors hold in the scale of 0..255.
@@ -130,7 +130,7 @@ class Teacher(nn.Module):
                 "Name another place with --cfg-options model.teacher.checkpoint=PATH"
             )
         _load(self.model, read_checkpoint(path), self.name, path)
-        self.sha256 = _sha256(path)
+        self.sha256 = file_sha256(path)
 
     def identity(self) -> dict[str, str]:
         """Name of the model, and sha256 of its file."""
@@ -194,7 +194,7 @@ class TeacherStates:
         if self.teacher.norm == "bn":
             return self._batch_normalised(layer, index)
         is_last = layer not in self.kept
-        tokens = self.last.output(index) if is_last else _pick(self.kept[layer], index)
+        tokens = self.last.output(index) if is_last else gather_tokens(self.kept[layer], index)
         tokens = tokens.float()
         if self.teacher.norm == "l2":
             return F.normalize(tokens, dim=-1)
@@ -210,7 +210,7 @@ class TeacherStates:
             length = self.last.tokens.shape[1]
             tokens = self.last.output(torch.arange(length, device=index.device).expand(len(index), -1))
         tokens = tokens.float()
-        return _pick((tokens - tokens.mean()) / (tokens.var() + BN_EPS).sqrt(), index)
+        return gather_tokens((tokens - tokens.mean()) / (tokens.var() + BN_EPS).sqrt(), index)
 
 
 def weigh_layers(kind: str, depth: int) -> dict[int, float]:
@@ -234,10 +234,6 @@ def weigh_layers(kind: str, depth: int) -> dict[int, float]:
         f"layer_weights must be 'top1' to 'top{depth}', 'mid0' to 'mid{depth - 1}', 'mean', 'out' or "
         f"'linear_decay' for a teacher of {depth} layers, got '{kind}'"
     )
-
-
-def _pick(tokens: Tensor, index: Tensor) -> Tensor:
-    return tokens.gather(1, index.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
 
 
 def _create(name: str, img_size: int | None, model_args: dict) -> nn.Module:
@@ -303,11 +299,3 @@ def _has_biases(model: nn.Module) -> bool:
     attention = model.blocks[0].attn
     layer = attention.qkv if attention.qkv is not None else attention.q_proj
     return layer.bias is not None or getattr(attention, "q_bias", None) is not None
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

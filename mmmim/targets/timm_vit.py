@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmmim.layers.tokens import gather_tokens
+
 
 def check_structure(model: nn.Module) -> None:
     """Whether the functions below compute what `model` computes.
@@ -81,12 +83,11 @@ class LastBlock:
     def output(self, index: Tensor) -> Tensor:
         """The block's output (B, K, D) at tokens `index` (B, K)."""
         block, attention = self.block, self.block.attn
-        picked = index.unsqueeze(-1).expand(-1, -1, self.tokens.shape[-1])
-        query = self._query(self.normed.gather(1, picked), index)
+        query = self._query(gather_tokens(self.normed, index), index)
         value = _project(attention, self.normed, 2)
         out = F.scaled_dot_product_attention(query, self.key, value).transpose(1, 2).flatten(2)
         out = _scale(block, 1, attention.proj(attention.norm(out)))
-        tokens = self.tokens.gather(1, picked) + out
+        tokens = gather_tokens(self.tokens, index) + out
         return tokens + _scale(block, 2, block.mlp(block.norm2(tokens)))
 
     def _query(self, normed: Tensor, index: Tensor | None, rotate: bool = True) -> Tensor:
