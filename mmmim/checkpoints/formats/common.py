@@ -18,14 +18,15 @@ class Format:
         signature: a key that only this format has, as a pattern.
         rules: (pattern, replacement) from its names to ours; the first match wins.
         values: our name and its value -> our value, where not the name alone differs.
-        select: all of its weights -> those that have a place here, where the name alone does not tell.
+        prepare: all of its weights -> the same, merged or left out where names alone do not tell, and
+            what was left out.
     """
 
     description: str
     signature: str
     rules: Rules
     values: Callable[[str, Tensor], Tensor] = lambda name, value: value
-    select: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
+    prepare: Callable[[dict[str, Tensor]], tuple[dict[str, Tensor], list[str]]] = lambda s: (s, [])
 
 
 def rename(state: dict[str, Tensor], rules: Rules) -> tuple[dict[str, Tensor], list[str]]:
