@@ -2,7 +2,7 @@
 
 Command:   IMAGES=/path/to/photos python tools/train.py configs/tiny/mixmim_photos.py
 Published: none, the recipe is ours
-Ours:      not run
+Ours:      docs/results.md
 """
 
 _base_ = "../_base_/pretrain_runtime.py"

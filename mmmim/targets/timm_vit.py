@@ -47,7 +47,8 @@ def embed(model: nn.Module, images: Tensor) -> tuple[Tensor, list[dict[str, Any]
 class LastBlock:
     """A block of timm's that is asked for a few of its tokens only.
 
-    Keys and values are computed of all tokens, queries and what follows of those asked for.
+    Keys are computed of all tokens, values too where an output is asked for; queries and what follows
+    of the tokens asked for alone.
 
     Args:
         block: timm's.
@@ -64,7 +65,6 @@ class LastBlock:
         self.normed = block.norm1(tokens)
         key = block.attn.k_norm(_project(block.attn, self.normed, 1))
         self.key = self._rotate(key, None)
-        self.value = _project(block.attn, self.normed, 2)
 
     def class_attention(self) -> Tensor:
         """What the first token, the class token, attends to, mean over heads: (B, L) of the patches.
@@ -83,7 +83,8 @@ class LastBlock:
         block, attention = self.block, self.block.attn
         picked = index.unsqueeze(-1).expand(-1, -1, self.tokens.shape[-1])
         query = self._query(self.normed.gather(1, picked), index)
-        out = F.scaled_dot_product_attention(query, self.key, self.value).transpose(1, 2).flatten(2)
+        value = _project(attention, self.normed, 2)
+        out = F.scaled_dot_product_attention(query, self.key, value).transpose(1, 2).flatten(2)
         out = _scale(block, 1, attention.proj(attention.norm(out)))
         tokens = self.tokens.gather(1, picked) + out
         return tokens + _scale(block, 2, block.mlp(block.norm2(tokens)))
