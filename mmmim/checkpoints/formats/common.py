@@ -59,6 +59,11 @@ MAE_DECODER = (
     (r"decoder_(pos_embed|embed\.\w+|norm\.\w+|pred\.\w+)", r"decoder.\1"),
     (rf"decoder_(blocks\.\d+\.{BLOCK})", r"decoder.\1"),
 )
+# What fine-tuning on classes adds in MAE's code and its kin -> mmpretrain's classifier.
+MAE_CLASSIFIER = (
+    (r"fc_norm\.(\w+)", r"neck.norm.\1"),
+    (r"head\.(weight|bias)", r"head.fc.\1"),
+)
 MMPRETRAIN_DECODER = (
     (r"neck\.mask_token", r"decoder.mask_token"),
     (r"neck\.decoder_(pos_embed|embed\.\w+|pred\.\w+)", r"decoder.\1"),

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from mmmim.checkpoints.formats.common import (
     BLOCK,
+    MAE_CLASSIFIER,
     MAE_DECODER,
     MMPRETRAIN_DECODER,
     MMPRETRAIN_LAYERS,
@@ -34,6 +35,7 @@ MAE = Format(
         (r"(cls_token|pos_embed|patch_embed\.proj\.\w+|norm\.\w+)", r"backbone.\1"),
         (rf"(blocks\.\d+\.(?:{BLOCK}|ls[12]\.gamma))", r"backbone.\1"),
         *MAE_DECODER,
+        *MAE_CLASSIFIER,
     ),
     prepare=_merge_biases,
 )
