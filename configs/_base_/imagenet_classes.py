@@ -6,8 +6,6 @@ facebookresearch/mae main_finetune.py:76-118, by mmpretrain's transforms. A reci
 default_scope = "mmpretrain"
 
 data_root = "{{$IMAGENET:data/imagenet}}/"
-mean = [123.675, 116.28, 103.53]
-std = [58.395, 57.12, 57.375]
 
 train_dataloader = dict(
     num_workers=8,

@@ -4,6 +4,13 @@ from mmmim.transfer.feature_pyramid import SimpleFeaturePyramid
 from mmmim.transfer.halved import AppendHalved
 from mmmim.transfer.loading import LoadLabelledImage
 from mmmim.transfer.padding import PadBorder
-from mmmim.transfer.pooling import NormedMean
+from mmmim.transfer.pooling import NormedMean, ProbedMean
 
-__all__ = ["AppendHalved", "LoadLabelledImage", "NormedMean", "PadBorder", "SimpleFeaturePyramid"]
+__all__ = [
+    "AppendHalved",
+    "LoadLabelledImage",
+    "NormedMean",
+    "PadBorder",
+    "ProbedMean",
+    "SimpleFeaturePyramid",
+]
