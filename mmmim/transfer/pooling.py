@@ -33,8 +33,8 @@ class NormedMean(BaseModule):
 class ProbedMean(BaseModule):
     """Mean over all positions, LayerNorm and BatchNorm, nothing learned: ConvMAE's linear probe.
 
-    Alpha-VL/ConvMAE main_linprobe.py with --global_pool: `fc_norm` keeps its initial ones and zeros, and
-    a BatchNorm without affine goes before the layer.
+    Alpha-VL/ConvMAE main_linprobe.py with --global_pool: `fc_norm` keeps its initial ones and
+    zeros, and a BatchNorm without affine goes before the layer.
 
     Args:
         channels: width of the last map.
