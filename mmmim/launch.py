@@ -194,7 +194,8 @@ def set_pretrained(cfg: Config, checkpoint: str) -> None:
     model = cfg.model.get("host", cfg.model)  # PixMIM is its host with another target
     if "backbone" not in model:
         raise ValueError(f"--pretrained needs a model with a backbone, got {list(model)}")
-    model.backbone.init_cfg = dict(type="mmmim.PretrainedBackbone", checkpoint=checkpoint)
+    backbone = model.backbone.get("backbone", model.backbone)  # FrozenBackbone is its backbone, frozen
+    backbone.init_cfg = dict(type="mmmim.PretrainedBackbone", checkpoint=checkpoint)
 
 
 def set_amp(cfg: Config) -> None:

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor
 
-from mmmim.checkpoints.formats import to_timm
+from mmmim.checkpoints.formats import FORMATS, to_timm
 from mmmim.registry import MODELS
 
 # Different but equivalent arithmetic in float32 differs by about this, relative to the largest value.
@@ -38,7 +38,8 @@ def check_parity(name: str, original: dict[str, Tensor], ours: dict[str, Tensor]
         return "forward parity: not run (a backbone fine-tuned with relative positions)"
     backbone = _plain_vit(ours)
     images = torch.randn(2, 3, backbone.img_size, backbone.img_size)
-    expected, judge = _timm_tokens(original if name == "mae" else to_timm(ours)[0], images), "timm"
+    theirs = FORMATS["mae"].prepare(original)[0] if name == "mae" else to_timm(ours)[0]
+    expected, judge = _timm_tokens(theirs, images), "timm"
     if name == "mmpretrain":
         expected, judge = _mmpretrain_tokens(original, backbone, images), "mmpretrain"
     with torch.no_grad():

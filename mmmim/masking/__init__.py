@@ -2,6 +2,6 @@
 
 from mmmim.masking.attentive import attentive_mask
 from mmmim.masking.mixing import mixing_mask
-from mmmim.masking.random import complementary_masks, random_mask
+from mmmim.masking.random import block_mask, complementary_masks, random_mask
 
-__all__ = ["attentive_mask", "complementary_masks", "mixing_mask", "random_mask"]
+__all__ = ["attentive_mask", "block_mask", "complementary_masks", "mixing_mask", "random_mask"]

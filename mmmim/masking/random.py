@@ -25,6 +25,28 @@ def hide_all_but(visible: Tensor, length: int) -> Tensor:
     return mask.scatter_(-1, visible, False)
 
 
+def block_mask(
+    batch: int, grid: tuple[int, int], side: int, ratio: float, device: torch.device | str
+) -> Tensor:
+    """Hide squares of `side` x `side` patches. -> (batch, rows * columns) bool, True = hidden.
+
+    `random_mask` of the squares, every one of whose patches shares its fate (long_seq_mae
+    util/long_seq_patch_loader.py:44-66, which shuffles by numpy).
+
+    Raises:
+        ValueError: `side` does not divide the grid; `ratio` leaves no square visible, or hides none.
+    """
+    rows, columns = grid
+    if rows % side or columns % side:
+        raise ValueError(
+            f"squares of {side}x{side} patches do not divide {rows}x{columns} patches: take an image "
+            f"size that is a multiple of {side} patches, or mask_block=1"
+        )
+    squares = random_mask(batch, rows * columns // side**2, ratio, device)
+    squares = squares.view(batch, rows // side, columns // side)
+    return squares.repeat_interleave(side, dim=1).repeat_interleave(side, dim=2).flatten(1)
+
+
 def check_ratio(ratio: float, visible: int, length: int) -> None:
     """Whether something is visible and something hidden.
 

@@ -53,13 +53,21 @@ class LayerDecayOptimWrapperConstructor:
         paramwise_cfg: `layer_decay` (1.0), and factors on the weight decay: `flat_decay_mult` of
             1-D parameters, `norm_decay_mult` of norms, `bias_decay_mult` of biases, and
             `custom_keys` {part of a name: factor}, the longest match first. All default to 1;
-            custom_keys go before norm, norm before bias, bias before flat.
+            custom_keys go before norm, norm before bias, bias before flat. `lr_keys` {beginning of a
+            name: factor} is on the learning rate, besides the layer's.
 
     Raises:
         ValueError: an unknown key in paramwise_cfg.
     """
 
-    KEYS = {"layer_decay", "flat_decay_mult", "norm_decay_mult", "bias_decay_mult", "custom_keys"}
+    KEYS = {
+        "layer_decay",
+        "flat_decay_mult",
+        "norm_decay_mult",
+        "bias_decay_mult",
+        "custom_keys",
+        "lr_keys",
+    }
 
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None) -> None:
         self.wrapper = {"type": "OptimWrapper", **optim_wrapper_cfg}
@@ -101,8 +109,13 @@ class LayerDecayOptimWrapperConstructor:
             is_norm = name.rpartition(".")[0] in norms
             factor = self._decay_factor(name, is_norm, parameter.ndim == 1)
             weight_decay = self.optimizer.get("weight_decay", 0.0) * factor
-            plans.append(ParameterPlan(name, layer, decay ** (last - layer), weight_decay))
+            scale = decay ** (last - layer) * self._rate_factor(name)
+            plans.append(ParameterPlan(name, layer, scale, weight_decay))
         return plans
+
+    def _rate_factor(self, name: str) -> float:
+        factors = (f for key, f in self.rules.get("lr_keys", {}).items() if name.startswith(key))
+        return next(factors, 1.0)
 
     def _decay_factor(self, name: str, is_norm: bool, is_flat: bool) -> float:
         rules = self.rules

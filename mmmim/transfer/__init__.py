@@ -1,8 +1,16 @@
-"""From a backbone's maps to the pyramid that mmdet and mmseg read."""
+"""From a backbone's maps to what mmdet, mmseg and mmpretrain read."""
 
 from mmmim.transfer.feature_pyramid import SimpleFeaturePyramid
 from mmmim.transfer.halved import AppendHalved
 from mmmim.transfer.loading import LoadLabelledImage
 from mmmim.transfer.padding import PadBorder
+from mmmim.transfer.pooling import NormedMean, ProbedMean
 
-__all__ = ["AppendHalved", "LoadLabelledImage", "PadBorder", "SimpleFeaturePyramid"]
+__all__ = [
+    "AppendHalved",
+    "LoadLabelledImage",
+    "NormedMean",
+    "PadBorder",
+    "ProbedMean",
+    "SimpleFeaturePyramid",
+]

@@ -105,6 +105,27 @@ def test_a_torchscript_archive_that_would_run_code_is_refused(tmp_path):
     assert "__setstate__" in str(error.value.__cause__)
 
 
+def test_biases_without_a_key_are_merged(weights):
+    """long_seq_mae's TPU files."""
+    state = {}
+    for name, value in official(weights).items():
+        if name.endswith("attn.qkv.bias"):
+            query, _, values = value.chunk(3)
+            state[name.replace("qkv.bias", "q_bias")] = query + 1
+            state[name.replace("qkv.bias", "v_bias")] = values + 2
+        else:
+            state[name] = value
+    ours, left_out = to_mmmim(state)
+    assert not left_out
+    MODELS.build(MAE).load_state_dict(ours)
+    for block in ("backbone.blocks.0", "decoder.blocks.0"):
+        query, key, values = ours[f"{block}.attn.qkv.bias"].chunk(3)
+        assert (query == 1).all()
+        assert (key == 0).all()
+        assert (values == 2).all()
+    assert "largest difference" in check_parity("mae", state, ours)
+
+
 def test_timm_holds_a_vit_without_class_token():
     backbone = dict(MAE["backbone"], with_cls_token=False)
     model = MODELS.build(backbone).eval()

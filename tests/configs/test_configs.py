@@ -70,6 +70,10 @@ def test_every_width_is_the_backbones(path, monkeypatch):
     elif kind == "AppendHalved":
         assert neck.in_channels == widths[-1]
         widths.append(widths[-1])
+    if "head" in cfg.model:
+        assert cfg.model.head.in_channels == widths[-1]
+        assert cfg.model.neck.get("channels", widths[-1]) == widths[-1]
+        assert cfg.model.neck.get("input_features", widths[-1]) == widths[-1]
     if "decode_head" in cfg.model:
         head, auxiliary = cfg.model.decode_head, cfg.model.get("auxiliary_head")
         assert head.in_channels in (widths, widths[-1])
@@ -129,7 +133,7 @@ def shrink(cfg: Config, folder: Path) -> dict:
     """The model of a config, 16 channels wide, for images of SIZE pixels; a teacher is in `folder`."""
     model = cfg.model
     host = model.get("host", model)
-    backbone = host.backbone
+    backbone = host.backbone.get("backbone", host.backbone)  # of a FrozenBackbone
     kind = backbone.type.removeprefix("mmmim.")
     backbone.update(img_size=SIZE, **NARROW[kind](backbone))
     widths = WIDTHS.get(kind, (16,) * 4)
@@ -151,6 +155,10 @@ def shrink(cfg: Config, folder: Path) -> dict:
         stages = model.train_cfg.rcnn
         for stage in stages if isinstance(stages, list) else [stages]:
             stage.sampler.num = 16
+    if "head" in model:
+        model.head.in_channels = widths[-1]
+        for key in {"channels", "input_features"} & set(model.neck):
+            model.neck[key] = widths[-1]
     if "decode_head" in model:
         is_list = isinstance(model.decode_head.in_channels, list)
         model.decode_head.update(in_channels=list(widths) if is_list else widths[-1], channels=16)
@@ -189,7 +197,12 @@ def narrow_mixmim(backbone: dict) -> dict:
     return dict(arch=arch, patch_size=2, window_sizes=(8, 8, 8, 4))
 
 
-NARROW = {"ViT": narrow_vit, "ConvViT": narrow_conv_vit, "MixMIMTransformer": narrow_mixmim}
+NARROW = {
+    "ViT": narrow_vit,
+    "ClassTokenViT": narrow_vit,
+    "ConvViT": narrow_conv_vit,
+    "MixMIMTransformer": narrow_mixmim,
+}
 # Widths of the maps, where they are not all 16.
 WIDTHS = {"MixMIMTransformer": (16, 32, 64, 128)}
 
@@ -206,6 +219,10 @@ def sample(cfg: Config):
     meta = dict(img_shape=(SIZE, SIZE), ori_shape=(SIZE, SIZE), pad_shape=(SIZE, SIZE))
     mask = np.zeros((1, SIZE, SIZE), np.uint8)
     mask[:, 8:40, 16:56] = 1
+    if cfg.default_scope == "mmpretrain":
+        from mmpretrain.structures import DataSample
+
+        return DataSample(metainfo=meta).set_gt_label(1)
     if cfg.default_scope == "mmseg":
         from mmengine.structures import PixelData
         from mmseg.structures import SegDataSample

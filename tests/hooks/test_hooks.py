@@ -106,6 +106,20 @@ def test_predictions_are_drawn_and_move_no_random_draw(folder):
         assert picture.size == (4 + 4 * 20, 4 + 3 * 20)
 
 
+def test_quick_signals_are_logged_beside_the_loss(folder, tmp_path_factory):
+    labelled = tmp_path_factory.mktemp("labelled")
+    for split in ("train", "val"):
+        for i, name in enumerate(("a", "b")):
+            (labelled / split / name).mkdir(parents=True)
+            Image.new("RGB", (20, 20), (200 * i, 50, 50)).save(labelled / split / name / "0.jpg")
+    hook = dict(type="NearestNeighbourHook", data_root=str(labelled), interval=1, image_size=16)
+    run = runner(folder, [hook])
+    run.train()
+    assert run.model.training
+    scalars = next((folder / "work").glob("*/vis_data/scalars.json")).read_text()
+    assert scalars.count("nearest neighbours/top1") == 2
+
+
 def test_an_iteration_draws_the_same_masks_whatever_ran_before(folder):
     def masks_after(disturbance: int) -> torch.Tensor:
         run = runner(folder, [dict(type="ReproducibilityHook")], epochs=1, seed=4)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from mmmim.masking import complementary_masks, random, random_mask
+from mmmim.masking import block_mask, complementary_masks, random, random_mask
 
 
 def official_mask(batch: int, length: int, ratio: float) -> torch.Tensor:
@@ -35,6 +35,16 @@ def test_processes_share_out_the_mask_of_the_global_batch(monkeypatch):
         monkeypatch.setattr(random, "get_rank", lambda rank=rank: rank)
         torch.manual_seed(3)
         assert torch.equal(random_mask(3, 16, 0.75, "cpu"), whole[rank::2])
+
+
+def test_squares_are_drawn_as_patches_of_a_coarser_grid():
+    torch.manual_seed(5)
+    coarse = random_mask(3, 6, 0.5, "cpu").view(3, 2, 3)
+    torch.manual_seed(5)
+    fine = block_mask(3, (4, 6), 2, 0.5, "cpu").view(3, 4, 6)
+    for dy in range(2):
+        for dx in range(2):
+            assert torch.equal(fine[:, dy::2, dx::2], coarse)
 
 
 @pytest.mark.parametrize("ratio", [0.5, 0.75, 1 - 1 / 7])

@@ -38,8 +38,11 @@ MIXMIM = dict(
         window_sizes=(8, 8, 8, 4),
     ),
 )
+LSMAE = dict(MAE, type="LSMAE")
 METHODS = {
     "MAE": MAE,
+    "LSMAE": LSMAE,
+    "PixMIM-LSMAE": dict(type="PixMIM", host=LSMAE),
     "MixMIM": MIXMIM,
     "PixMIM-MixMIM": dict(type="PixMIM", host=MIXMIM),
     "ConvMAE": CONVMAE,
@@ -138,6 +141,16 @@ def test_mae_learns_to_reconstruct_one_image():
         losses[-1].backward()
         optimizer.step()
     assert sum(losses[-5:]) < 0.75 * sum(losses[:5])
+
+
+def test_lsmae_masks_squares_that_its_patches_hold():
+    model = MODELS.build(LSMAE)
+    mask = model.draw_mask(torch.randn(5, 3, 32, 32)).view(5, 2, 2, 2, 2)
+    squares = mask.permute(0, 1, 3, 2, 4).flatten(3)  # (image, row, column, patches of a square)
+    assert torch.equal(squares.all(dim=3), squares.any(dim=3))
+    assert squares.any(dim=3).sum(dim=(1, 2)).tolist() == [3] * 5
+    with pytest.raises(ValueError, match="squares of 3x3 patches do not divide 4x4 patches"):
+        MODELS.build(dict(LSMAE, mask_block=3))
 
 
 def test_mae_needs_a_class_token():

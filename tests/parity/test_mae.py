@@ -34,6 +34,24 @@ def test_loss_and_every_gradient_equal_the_official_ones(config, golden):
     assert_equal_step(expected, loss, trained)
 
 
+def test_lsmaes_loss_and_every_gradient_equal_the_official_ones():
+    expected = load("lsmae_vit_base")
+    model = MODELS.build(
+        dict(
+            type="LSMAE",
+            backbone=dict(type="ViT", arch="base", img_size=448),
+            decoder=dict(embed_dims=384, depth=8, num_heads=12),
+        )
+    )
+    trained = {official_name(n): p for n, p in model.named_parameters() if p.requires_grad}
+    set_weights(trained)
+
+    torch.manual_seed(SEED)
+    loss = model(images(2, 448), mode="loss")["loss"]
+    loss.backward()
+    assert_equal_step(expected, loss, trained)
+
+
 def test_low_pass_target_equals_mmselfsup_errata_included():
     expected = load("pixmim_vit_base")
     batch = images(2, 224)

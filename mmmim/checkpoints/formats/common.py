@@ -18,14 +18,15 @@ class Format:
         signature: a key that only this format has, as a pattern.
         rules: (pattern, replacement) from its names to ours; the first match wins.
         values: our name and its value -> our value, where not the name alone differs.
-        select: all of its weights -> those that have a place here, where the name alone does not tell.
+        prepare: all of its weights -> the same, merged or left out where names alone do not tell, and
+            what was left out.
     """
 
     description: str
     signature: str
     rules: Rules
     values: Callable[[str, Tensor], Tensor] = lambda name, value: value
-    select: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict
+    prepare: Callable[[dict[str, Tensor]], tuple[dict[str, Tensor], list[str]]] = lambda s: (s, [])
 
 
 def rename(state: dict[str, Tensor], rules: Rules) -> tuple[dict[str, Tensor], list[str]]:
@@ -57,6 +58,11 @@ MAE_DECODER = (
     (r"mask_token", r"decoder.mask_token"),
     (r"decoder_(pos_embed|embed\.\w+|norm\.\w+|pred\.\w+)", r"decoder.\1"),
     (rf"decoder_(blocks\.\d+\.{BLOCK})", r"decoder.\1"),
+)
+# What fine-tuning on classes adds in MAE's code and its kin -> mmpretrain's classifier.
+MAE_CLASSIFIER = (
+    (r"fc_norm\.(\w+)", r"neck.norm.\1"),
+    (r"head\.(weight|bias)", r"head.fc.\1"),
 )
 MMPRETRAIN_DECODER = (
     (r"neck\.mask_token", r"decoder.mask_token"),

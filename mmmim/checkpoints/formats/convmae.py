@@ -4,7 +4,14 @@ import re
 
 from torch import Tensor
 
-from mmmim.checkpoints.formats.common import BLOCK, MAE_DECODER, Format, detectron2_heads, rename
+from mmmim.checkpoints.formats.common import (
+    BLOCK,
+    MAE_CLASSIFIER,
+    MAE_DECODER,
+    Format,
+    detectron2_heads,
+    rename,
+)
 
 # ConvMAE's encoder, whose names are ours.
 _CONV_VIT = (
@@ -29,6 +36,7 @@ CONVMAE = Format(
         (r"stage([12])_output_decode\.(\w+)", r"fusion.stage\1.\2"),
         (r"norm\.(\w+)", r"fusion.norm.\1"),
         *MAE_DECODER,
+        *MAE_CLASSIFIER,
     ),
     _linear_of_pointwise,
 )

@@ -7,7 +7,7 @@ from torch import Tensor
 from mmmim.checkpoints.formats.common import BLOCK, Format
 
 
-def _without_unread(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _without_unread(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """Without what the loss has never read: heads whose biases are still zero, and the final norm.
 
     The official code makes a head and a row of `distill_weights` for every teacher layer, whichever
@@ -24,7 +24,7 @@ def _without_unread(state: dict[str, Tensor]) -> dict[str, Tensor]:
     kept = {k: v for k, v in state.items() if not k.startswith(("norm.", *dropped))}
     if "distill_weights" in kept:
         kept["distill_weights"] = kept["distill_weights"][[i for i in heads if i not in unread]]
-    return kept
+    return kept, [k for k in state if k not in kept]
 
 
 MASKALIGN = Format(
@@ -36,5 +36,5 @@ MASKALIGN = Format(
         (r"distill_weights", "alignment.weights"),
         (r"distill_heads\.(.*)", r"alignment.heads.\1"),
     ),
-    select=_without_unread,
+    prepare=_without_unread,
 )

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from mmmim.checkpoints.formats.common import (
     BLOCK,
+    MAE_CLASSIFIER,
     MAE_DECODER,
     MMPRETRAIN_DECODER,
     MMPRETRAIN_LAYERS,
@@ -46,6 +47,7 @@ MIXMIM = Format(
             r"backbone.\1.relative_position.table",
         ),
         *MAE_DECODER,
+        *MAE_CLASSIFIER,
     ),
 )
 MMPRETRAIN_MIXMIM = Format(

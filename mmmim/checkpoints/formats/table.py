@@ -56,10 +56,9 @@ def to_mmmim(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
         ValueError: the format is not known.
     """
     spec = FORMATS[recognise(state)]
-    selected = spec.select(state)
-    renamed, left_out = rename(selected, spec.rules)
-    left_out += [key for key in state if key not in selected]
-    return {name: spec.values(name, value) for name, value in renamed.items()}, left_out
+    prepared, unread = spec.prepare(state)
+    renamed, left_out = rename(prepared, spec.rules)
+    return {name: spec.values(name, value) for name, value in renamed.items()}, left_out + unread
 
 
 def to_backbone(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:

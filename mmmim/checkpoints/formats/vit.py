@@ -1,9 +1,11 @@
 """ViT's weights elsewhere: official MAE and timm, mmselfsup and mmpretrain, detectron2's ViTDet."""
 
+import torch
 from torch import Tensor
 
 from mmmim.checkpoints.formats.common import (
     BLOCK,
+    MAE_CLASSIFIER,
     MAE_DECODER,
     MMPRETRAIN_DECODER,
     MMPRETRAIN_LAYERS,
@@ -12,6 +14,20 @@ from mmmim.checkpoints.formats.common import (
     rename,
 )
 
+
+def _merge_biases(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """Long-sequence MAE's variant without a key bias: `q_bias` and `v_bias` -> `qkv.bias`.
+
+    facebookresearch/long_seq_mae tools/convert_model_ckpt_k_bias.py.
+    """
+    merged = dict(state)
+    for name in [k for k in state if k.endswith("attn.q_bias")]:
+        query = merged.pop(name)
+        value = merged.pop(name.replace("q_bias", "v_bias"))
+        merged[name.replace("q_bias", "qkv.bias")] = torch.cat([query, torch.zeros_like(query), value])
+    return merged, []
+
+
 MAE = Format(
     "official MAE or timm",
     r"blocks\.0\.norm1\.weight",
@@ -19,7 +35,9 @@ MAE = Format(
         (r"(cls_token|pos_embed|patch_embed\.proj\.\w+|norm\.\w+)", r"backbone.\1"),
         (rf"(blocks\.\d+\.(?:{BLOCK}|ls[12]\.gamma))", r"backbone.\1"),
         *MAE_DECODER,
+        *MAE_CLASSIFIER,
     ),
+    prepare=_merge_biases,
 )
 MMPRETRAIN = Format(
     "mmselfsup, mmcls or mmpretrain",

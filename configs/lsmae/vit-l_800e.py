@@ -1,0 +1,80 @@
+"""LSMAE: Exploring Long-Sequence Masked Autoencoders (arXiv 2210.07224).
+
+ViT-L, 448 pixels, masks in squares of 2x2 patches, 800 epochs, 8 GPUs, on ImageNet-1K. The authors
+also pretrain on COCO's train2017 and unlabeled2017, five times over (long_seq_mae DATA.md).
+
+Command:   tools/dist_train.sh configs/lsmae/vit-l_800e.py 8
+Published: none for this configuration with the code
+Ours:      not run
+"""
+
+_base_ = "../_base_/pretrain_runtime.py"
+
+epochs = 800
+warmup_epochs = 40
+
+gpus = 8
+batch_per_gpu = 64
+accumulate = 8
+global_batch = gpus * batch_per_gpu * accumulate  # 4096
+base_lr = 1.5e-4  # at batch 256
+lr = base_lr * global_batch / 256  # 2.4e-3
+
+model = dict(
+    type="LSMAE",
+    data_preprocessor=dict(
+        type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+    ),
+    backbone=dict(type="ViT", arch="large", img_size=448, patch_size=16),
+    decoder=dict(embed_dims=512, depth=8, num_heads=16),
+    mask_block=2,
+    mask_ratio=0.75,
+    norm_pix=True,
+)
+
+train_dataloader = dict(
+    batch_size=batch_per_gpu,
+    num_workers=8,
+    persistent_workers=True,
+    pin_memory=True,
+    drop_last=True,
+    sampler=dict(type="EpochSampler"),
+    collate_fn=dict(type="default_collate"),
+    dataset=dict(
+        type="UnlabelledImages",
+        data_root="{{$IMAGENET:data/imagenet}}/",
+        data_prefix="train/",
+        pipeline=[
+            dict(
+                type="torchvision/RandomResizedCrop",
+                size=448,
+                scale=(0.2, 1.0),
+                interpolation="bicubic",
+            ),
+            dict(type="torchvision/RandomHorizontalFlip"),
+            dict(type="torchvision/PILToTensor"),
+        ],
+    ),
+)
+
+optim_wrapper = dict(
+    type="AmpOptimWrapper",
+    constructor="LayerDecayOptimWrapperConstructor",
+    optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.95), weight_decay=0.05),
+    # As timm's add_weight_decay in MAE's main_pretrain.py: 1-D parameters are exempt, so the class
+    # token and the mask token, which are not 1-D, do decay.
+    paramwise_cfg=dict(flat_decay_mult=0.0),
+    accumulative_counts=accumulate,
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1e-4, end=warmup_epochs, convert_to_iter_based=True),
+    dict(
+        type="CosineAnnealingLR",
+        begin=warmup_epochs,
+        end=epochs,
+        T_max=epochs - warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(by_epoch=True, max_epochs=epochs)
+auto_scale_lr = dict(base_batch_size=global_batch)

@@ -1,0 +1,201 @@
+"""Two quick looks at frozen features while a method pretrains: nearest neighbours, and a linear map."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import v2
+
+from mmmim.data.unlabelled import list_images, read_rgb
+from mmmim.registry import HOOKS
+
+BATCH = 32
+
+
+class _QuickSignal(Hook):
+    """Evaluates the backbone every `interval` epochs and after the last, on the first process."""
+
+    name: str
+
+    def __init__(self, interval: int, image_size: int) -> None:
+        self.interval, self.image_size = interval, image_size
+
+    def evaluate(self, features: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        """`features`: uint8 (B, 3, H, W) -> the backbone's last map (B, C, h, w)."""
+        raise NotImplementedError
+
+    @master_only
+    @torch.no_grad()
+    def after_train_epoch(self, runner) -> None:
+        epoch = runner.epoch + 1
+        if epoch % self.interval and epoch != runner.max_epochs:
+            return
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+
+        def features(images: Tensor) -> Tensor:
+            normalised = model.data_preprocessor(dict(inputs=images))["inputs"]
+            return model.backbone(normalised)[-1].float().cpu()
+
+        model.eval()
+        found = self.evaluate(features)
+        model.train()
+        runner.logger.info(f"{self.name}: " + ", ".join(f"{k} {v:.1f}" for k, v in found.items()))
+        runner.visualizer.add_scalars({f"{self.name}/{k}": v for k, v in found.items()}, step=epoch)
+
+
+@HOOKS.register_module()
+class NearestNeighbourHook(_QuickSignal):
+    """Top-1 accuracy of weighted nearest neighbours on mean features of labelled photos.
+
+    facebookresearch/dino eval_knn.py: cosine similarity, votes weighted by exp(similarity / 0.07). Of
+    masked methods it says less than fine-tuning does: their features are not made to be compared.
+
+    Args:
+        data_root: folder with train/CLASS/*.jpg and val/CLASS/*.jpg.
+        interval: epochs between evaluations.
+        neighbours: k.
+        image_size: side that images are resized and cropped to, in pixels.
+
+    Raises:
+        FileNotFoundError: no `train` or `val` below `data_root`.
+        ValueError: fewer than two classes.
+    """
+
+    name = "nearest neighbours"
+
+    def __init__(
+        self, data_root: str, interval: int = 10, neighbours: int = 20, image_size: int = 224
+    ) -> None:
+        super().__init__(interval, image_size)
+        self.neighbours = neighbours
+        root = Path(data_root)
+        for split in ("train", "val"):
+            if not (root / split).is_dir():
+                raise FileNotFoundError(
+                    f"'{root}' has no folder '{split}': nearest neighbours need train/CLASS/*.jpg and "
+                    "val/CLASS/*.jpg"
+                )
+        self.classes = sorted(p.name for p in (root / "train").iterdir() if p.is_dir())
+        if len(self.classes) < 2:
+            raise ValueError(f"'{root}/train' has the classes {self.classes}; it needs two at least")
+        self.files = {split: _labelled(root / split, self.classes) for split in ("train", "val")}
+
+    def evaluate(self, features: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        crop = v2.Compose(
+            [v2.Resize(self.image_size), v2.CenterCrop(self.image_size), v2.PILToTensor()]
+        )
+        means, labels = {}, {}
+        for split, files in self.files.items():
+            parts = [
+                features(torch.stack([crop(read_rgb(file)) for file, _ in batch])).mean(dim=(2, 3))
+                for batch in _batches(files)
+            ]
+            means[split] = F.normalize(torch.cat(parts), dim=1)
+            labels[split] = torch.tensor([label for _, label in files])
+        predicted = vote(means["val"], means["train"], labels["train"], self.neighbours)
+        return dict(top1=100 * (predicted == labels["val"]).float().mean().item())
+
+
+@HOOKS.register_module()
+class SegmentationProbeHook(_QuickSignal):
+    """mIoU of a linear map from frozen patch features to classes, fitted by ridge regression.
+
+    Closer to what dense prediction makes of a backbone than nearest neighbours are; done in seconds.
+
+    Args:
+        data_root: folder in ADE20K's layout: {images,annotations}/{training,validation}; 0 is ignored.
+        num_classes: classes 1 to num_classes of the annotations.
+        interval: epochs between evaluations.
+        image_size: side that images are resized to, in pixels.
+        ridge: of the regression, relative to the features' mean square.
+        limit: images of each split.
+
+    Raises:
+        FileNotFoundError: one of the four folders is missing.
+    """
+
+    name = "segmentation probe"
+
+    def __init__(
+        self,
+        data_root: str,
+        num_classes: int,
+        interval: int = 10,
+        image_size: int = 224,
+        ridge: float = 1e-3,
+        limit: int = 200,
+    ) -> None:
+        super().__init__(interval, image_size)
+        self.num_classes, self.ridge = num_classes, ridge
+        root = Path(data_root)
+        self.files = {}
+        for split in ("training", "validation"):
+            images, annotations = root / "images" / split, root / "annotations" / split
+            for folder in (images, annotations):
+                if not folder.is_dir():
+                    raise FileNotFoundError(
+                        f"no folder '{folder}': the segmentation probe needs ADE20K's layout, "
+                        "{images,annotations}/{training,validation}"
+                    )
+            self.files[split] = [
+                (file, annotations / f"{file.stem}.png") for file in list_images(images)[:limit]
+            ]
+
+    def evaluate(self, features: Callable[[Tensor], Tensor]) -> dict[str, float]:
+        gram = products = 0
+        for maps, labels in self._maps(features, "training"):
+            x = maps.flatten(0, 2).double()
+            y = self._shares(labels, maps.shape[1:3]).flatten(0, 2)
+            gram, products = gram + x.T @ x, products + x.T @ y
+        ridge = self.ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
+        weights = torch.linalg.solve(gram + ridge, products)
+        confusion = torch.zeros(self.num_classes, self.num_classes)
+        for maps, labels in self._maps(features, "validation"):
+            scores = (maps.double() @ weights).permute(0, 3, 1, 2).float()
+            scores = F.interpolate(scores, labels.shape[1:], mode="bilinear", align_corners=False)
+            known = labels > 0
+            index = (labels[known] - 1) * self.num_classes + scores.argmax(dim=1)[known]
+            confusion += index.bincount(minlength=confusion.numel()).view_as(confusion)
+        hits = confusion.diagonal()
+        union = confusion.sum(dim=0) + confusion.sum(dim=1) - hits
+        return dict(mIoU=100 * (hits / union)[union > 0].mean().item())
+
+    def _maps(
+        self, features: Callable[[Tensor], Tensor], split: str
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Features (B, h, w, C + 1), the last a constant, and labels (B, H, W)."""
+        size = (self.image_size, self.image_size)
+        to_tensor = v2.Compose([v2.Resize(size), v2.PILToTensor()])
+        for batch in _batches(self.files[split]):
+            maps = features(torch.stack([to_tensor(read_rgb(image)) for image, _ in batch]))
+            maps = F.pad(maps.permute(0, 2, 3, 1), (0, 1), value=1.0)
+            pictures = (Image.open(label).resize(size, Image.Resampling.NEAREST) for _, label in batch)
+            yield maps, torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).long()
+
+    def _shares(self, labels: Tensor, grid: tuple[int, int]) -> Tensor:
+        """(B, H, W) -> (B, h, w, classes): the share of each class in each patch."""
+        onehot = F.one_hot(labels, self.num_classes + 1)[..., 1:].permute(0, 3, 1, 2).double()
+        return F.adaptive_avg_pool2d(onehot, grid).permute(0, 2, 3, 1)
+
+
+def vote(queries: Tensor, features: Tensor, labels: Tensor, neighbours: int) -> Tensor:
+    """Classes (Q,) of unit queries (Q, C) by their nearest of unit features (N, C) with labels (N,)."""
+    similarity, index = (queries @ features.T).topk(min(neighbours, len(features)), dim=1)
+    votes = torch.zeros(len(queries), int(labels.max()) + 1)
+    return votes.scatter_add(1, labels[index], (similarity / 0.07).exp()).argmax(dim=1)
+
+
+def _labelled(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
+    return [(file, i) for i, name in enumerate(classes) for file in list_images(folder / name)]
+
+
+def _batches(items: list) -> Iterator[list]:
+    for start in range(0, len(items), BATCH):
+        yield items[start : start + BATCH]

@@ -1,0 +1,83 @@
+"""The two quick signals, on pictures that colour alone tells apart."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmmim.hooks import NearestNeighbourHook, SegmentationProbeHook
+from mmmim.hooks.quick_signals import vote
+
+
+def features(images: torch.Tensor) -> torch.Tensor:
+    """Mean colours of 4-pixel patches."""
+    return torch.nn.functional.avg_pool2d(images.float() / 255, 4)
+
+
+def noisy(shade, rng) -> np.ndarray:
+    return (np.full((24, 16, 3), shade) + rng.integers(0, 40, (24, 16, 3))).astype(np.uint8)
+
+
+@pytest.fixture
+def classes(tmp_path):
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 6), ("val", 3)):
+        for name, shade in (("dark", (20, 60, 20)), ("red", (200, 20, 20))):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for i in range(count):
+                Image.fromarray(noisy(shade, rng)).save(folder / f"{i}.png")
+    return tmp_path
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    """Left of a border is class 1, right of it class 2, the lowest rows are unlabelled."""
+    rng = np.random.default_rng(0)
+    for split in ("training", "validation"):
+        for kind in ("images", "annotations"):
+            (tmp_path / kind / split).mkdir(parents=True)
+        for i in range(6):
+            border = 4 * int(rng.integers(1, 4))
+            image, label = rng.integers(0, 60, (16, 16, 3)), np.ones((16, 16), np.uint8)
+            image[:, border:] += 150
+            label[:, border:] = 2
+            label[12:] = 0
+            Image.fromarray(image.astype(np.uint8)).save(tmp_path / "images" / split / f"{i}.png")
+            Image.fromarray(label).save(tmp_path / "annotations" / split / f"{i}.png")
+    return tmp_path
+
+
+def test_neighbours_tell_colours_apart(classes):
+    hook = NearestNeighbourHook(str(classes), neighbours=3, image_size=16)
+    assert hook.evaluate(features) == dict(top1=100.0)
+    shuffled = lambda images: torch.rand(len(images), 3, 4, 4)  # noqa: E731
+    assert hook.evaluate(shuffled)["top1"] < 100
+
+
+def test_near_votes_count_more():
+    features = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [0.7, 0.7], [0.6, 0.8]]), dim=1)
+    labels = torch.tensor([0, 1, 1])
+    query = torch.tensor([[1.0, 0.0]])
+    assert vote(query, features, labels, neighbours=3).tolist() == [0]
+    assert vote(features[2:], features, labels, neighbours=3).tolist() == [1]
+
+
+def test_the_probe_segments_what_a_linear_map_can(scenes):
+    hook = SegmentationProbeHook(str(scenes), num_classes=2, image_size=16)
+    assert hook.evaluate(features)["mIoU"] > 80  # borders are blurred by interpolation
+    constant = lambda images: torch.ones(len(images), 3, 4, 4)  # noqa: E731
+    assert hook.evaluate(constant)["mIoU"] < 50
+
+
+def test_what_is_missing_is_named(classes, scenes, tmp_path):
+    with pytest.raises(FileNotFoundError, match="has no folder 'train'"):
+        NearestNeighbourHook(str(tmp_path / "nowhere"))
+    for file in (classes / "train/red").iterdir():
+        file.unlink()
+    (classes / "train/red").rmdir()
+    with pytest.raises(ValueError, match=r"classes \['dark'\]; it needs two at least"):
+        NearestNeighbourHook(str(classes))
+    (scenes / "annotations/validation").rename(scenes / "annotations/gone")
+    with pytest.raises(FileNotFoundError, match=r"annotations/validation'.*ADE20K's layout"):
+        SegmentationProbeHook(str(scenes), num_classes=2)
