@@ -1,0 +1,12 @@
+"""LSMAE (arXiv 2210.07224) in the size of a laptop, on the embedded scenes.
+
+MAE's recipe with LSMAE's masks, squares of 2x2 patches, at the 96 pixels of the scenes.
+
+Command:   python tools/train.py configs/tiny/lsmae_vit_scenes.py
+Published: none, the recipe is ours
+Ours:      docs/results.md
+"""
+
+_base_ = "mae_vit_scenes.py"
+
+model = dict(type="LSMAE", mask_block=2)

@@ -1,0 +1,21 @@
+"""PixMIM (arXiv 2303.02416) over ConvMAE, in the size of a laptop, on the embedded scenes.
+
+ConvMAE's recipe (convmae_convvit_scenes.py) with PixMIM's target and crop, and nothing else changed.
+
+Command:   python tools/train.py configs/tiny/pixmim_convvit_scenes.py
+Published: none, the recipe is ours
+Ours:      docs/results.md
+"""
+
+_base_ = "convmae_convvit_scenes.py"
+
+model = dict(_delete_=True, type="PixMIM", host={{_base_.model}})
+train_dataloader = dict(
+    dataset=dict(
+        pipeline=[
+            dict(type="SimpleResizedCrop", size={{_base_.image_size}}),
+            dict(type="torchvision/RandomHorizontalFlip"),
+            dict(type="torchvision/PILToTensor"),
+        ]
+    )
+)
