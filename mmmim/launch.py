@@ -14,10 +14,13 @@ from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from mmmim.checkpoints import read_checkpoint, to_mmmim
+from mmmim.checkpoints import position_grid, read_checkpoint, to_mmmim
+from mmmim.data.labelled import check_classes
 from mmmim.data.roots import check_data_roots
 from mmmim.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 
+# Backbones whose whole knowledge of the pretraining image size is the side of their position table.
+TAKES_IMAGE_SIZE = ("ViT", "ClassTokenViT")
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
 
@@ -63,6 +66,8 @@ def default_work_dir(config: str) -> str:
 def build_runner(cfg: Config) -> Runner:
     """Check what can be checked early, fit the config to this machine, build the runner."""
     check_data_roots(cfg)
+    check_classes(cfg)
+    take_image_size(cfg, coming_checkpoint(cfg))
     if not torch.cuda.is_available():
         fit_to_cpu(cfg)
     try:
@@ -194,8 +199,47 @@ def set_pretrained(cfg: Config, checkpoint: str) -> None:
     model = cfg.model.get("host", cfg.model)  # PixMIM is its host with another target
     if "backbone" not in model:
         raise ValueError(f"--pretrained needs a model with a backbone, got {list(model)}")
-    backbone = model.backbone.get("backbone", model.backbone)  # FrozenBackbone is its backbone, frozen
-    backbone.init_cfg = dict(type="mmmim.PretrainedBackbone", checkpoint=checkpoint)
+    _backbone(model)["init_cfg"] = dict(type="mmmim.PretrainedBackbone", checkpoint=checkpoint)
+
+
+def set_tested(cfg: Config, checkpoint: str) -> None:
+    """Fit the config to the checkpoint of a whole model that is about to be loaded.
+
+    Raises:
+        FileNotFoundError: the file does not exist.
+    """
+    if not Path(checkpoint).is_file():
+        raise FileNotFoundError(f"no checkpoint '{checkpoint}'")
+    _backbone(cfg.model).pop("init_cfg", None)  # the checkpoint holds the backbone
+    take_image_size(cfg, checkpoint)
+
+
+def take_image_size(cfg: Config, checkpoint: str | None) -> None:
+    """In transfer, a ViT without `img_size` keeps the checkpoint's position table as it is.
+
+    ViTDet's `pretrain_img_size`: a table that every forward pass resizes to what comes.
+    """
+    if not checkpoint or not Path(checkpoint).is_file() or cfg.get("default_scope") == "mmmim":
+        return
+    backbone = _backbone(cfg.model)
+    if "img_size" in backbone or str(backbone.get("type")).split(".")[-1] not in TAKES_IMAGE_SIZE:
+        return
+    if grid := position_grid(checkpoint):
+        backbone["img_size"] = grid * backbone.get("patch_size", 16)
+
+
+def coming_checkpoint(cfg: Config) -> str | None:
+    """The file that training will start or go on from."""
+    if cfg.get("resume"):
+        return cfg.get("load_from") or find_latest_checkpoint(cfg.work_dir)
+    start = _backbone(cfg.model).get("init_cfg") or {}
+    return cfg.get("load_from") or start.get("checkpoint")
+
+
+def _backbone(model: dict) -> dict:
+    """FrozenBackbone is its backbone, frozen."""
+    backbone = model.get("backbone", {})
+    return backbone.get("backbone", backbone)
 
 
 def set_amp(cfg: Config) -> None:

@@ -6,6 +6,7 @@ from mmengine import Config
 
 from mmmim import launch
 from mmmim.data.roots import check_data_roots
+from mmmim.registry import MODELS
 
 
 def config(**kwargs):
@@ -124,3 +125,41 @@ def test_an_unknown_type_is_answered_with_what_there_is(tmp_path):
     cfg.launcher = "none"
     with pytest.raises(KeyError, match=r"PixMiM is not in.*has .*'MAE'.*did you mean PixMIM\?"):
         launch.build_runner(cfg)
+
+
+@pytest.fixture
+def wide_table(tmp_path):
+    """A ViT whose table of positions was made for 8 x 8 patches."""
+    tiny = dict(embed_dims=16, depth=1, num_heads=2)
+    vit = MODELS.build(dict(type="ViT", arch=tiny, img_size=128))
+    path = tmp_path / "epoch_3.pth"
+    torch.save({"state_dict": {f"backbone.{n}": v for n, v in vit.state_dict().items()}}, path)
+    return path
+
+
+def detector(backbone: dict, **changes) -> Config:
+    return config(default_scope="mmdet", model=dict(type="MaskRCNN", backbone=backbone), **changes)
+
+
+def test_a_vit_without_image_size_takes_that_of_the_weights_to_come(wide_table):
+    cfg = detector(dict(type="mmmim.ViT"))
+    launch.set_pretrained(cfg, str(wide_table))
+    tested = detector(dict(type="mmmim.ViT", init_cfg=dict(checkpoint="gone.pth")))
+    launch.set_tested(tested, str(wide_table))
+    assert tested.model.backbone == dict(type="mmmim.ViT", img_size=128)
+    resumed = detector(dict(type="mmmim.ViT"), resume=True, load_from=None)
+    resumed.work_dir = str(wide_table.parent)
+    (wide_table.parent / "last_checkpoint").write_text(str(wide_table))
+    for source in (cfg, resumed):
+        launch.take_image_size(source, launch.coming_checkpoint(source))
+        assert source.model.backbone.img_size == 128
+
+
+def test_an_image_size_that_is_named_stays(wide_table):
+    for backbone in (dict(type="mmmim.ViT", img_size=64), dict(type="mmmim.ConvViT")):
+        cfg = detector(dict(backbone))
+        launch.take_image_size(cfg, str(wide_table))
+        assert cfg.model.backbone == backbone
+    pretraining = config(model=dict(type="MAE", backbone=dict(type="ViT")), default_scope="mmmim")
+    launch.take_image_size(pretraining, str(wide_table))
+    assert "img_size" not in pretraining.model.backbone

@@ -4,8 +4,6 @@ python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--out FILE] [--cfg-opti
     [--launcher pytorch]
 """
 
-from pathlib import Path
-
 import mmmim  # noqa: F401  (first: it makes mmcv's operators importable)
 from mmmim import launch
 
@@ -20,14 +18,12 @@ def parse_args():
 def main() -> None:
     args = parse_args()
     cfg = launch.load_config(args)
-    if not Path(args.checkpoint).is_file():
-        raise FileNotFoundError(f"no checkpoint '{args.checkpoint}'")
     if "test_dataloader" not in cfg:
         raise ValueError(
             f"'{args.config}' has nothing to evaluate: a pretraining config is judged by transfer "
             "(configs/detection, configs/segmentation) and looked at with tools/visualize.py"
         )
-    cfg.model.backbone.pop("init_cfg", None)  # the checkpoint holds the backbone
+    launch.set_tested(cfg, args.checkpoint)
     if args.out:
         dump = dict(type="DumpResults", out_file_path=args.out)
         cfg.test_evaluator = [cfg.test_evaluator, dump]

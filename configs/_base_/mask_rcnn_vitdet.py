@@ -1,6 +1,9 @@
 """Mask R-CNN as ViTDet builds it: two convolutions in the RPN, a 4conv1fc box head, LayerNorm in both
 heads (detectron2 configs/common/models/mask_rcnn_vitdet.py). A recipe adds arch, global_blocks,
-drop_path_rate and the neck's in_channels."""
+drop_path_rate and the neck's in_channels.
+
+The backbone's img_size, ViTDet's pretrain_img_size, is left to the checkpoint: tools/train.py and
+tools/test.py take it from there. Positions are resized to what comes."""
 
 norm = dict(type="mmmim.LayerNorm2d", eps=1e-6)
 
@@ -16,7 +19,6 @@ model = dict(
     ),
     backbone=dict(
         type="mmmim.ViT",
-        img_size=224,  # of pretraining; positions are resized to what comes
         patch_size=16,
         with_cls_token=False,
         final_norm=False,

@@ -2,12 +2,13 @@
 
 from mmmim.checkpoints.files import read_checkpoint, write_checkpoint
 from mmmim.checkpoints.formats import FORMATS, recognise, to_mmmim
-from mmmim.checkpoints.loading import PretrainedBackbone, load_backbone
+from mmmim.checkpoints.loading import PretrainedBackbone, load_backbone, position_grid
 
 __all__ = [
     "FORMATS",
     "PretrainedBackbone",
     "load_backbone",
+    "position_grid",
     "read_checkpoint",
     "recognise",
     "to_mmmim",

@@ -109,6 +109,19 @@ def load_backbone(module: nn.Module, checkpoint: str) -> LoadReport:
     return report
 
 
+def position_grid(checkpoint: str) -> int | None:
+    """Side in patches of the position table of a ViT's checkpoint file; None where it has none.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no known format.
+    """
+    state, _ = to_mmmim(read_checkpoint(checkpoint))
+    table = state.get("backbone.pos_embed")
+    found = None if table is None else _grid(table.shape[1])
+    return found and found[1]
+
+
 def _fit(name: str, value: Tensor, current: Tensor) -> Tensor | None:
     """`value` in the shape of `current`, or None where resizing cannot give it."""
     if value.shape == current.shape:

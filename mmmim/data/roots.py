@@ -9,6 +9,7 @@ VARIABLES = {
     "CocoDataset": "COCO",
     "ADE20KDataset": "ADE20K",
     "UnlabelledImages": "IMAGENET",
+    "ImageNet": "IMAGENET",
 }
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
+from mmmim.data.labelled import list_labelled
 from mmmim.data.unlabelled import list_images, read_rgb
 from mmmim.registry import HOOKS
 
@@ -65,7 +66,7 @@ class NearestNeighbourHook(_QuickSignal):
 
     Raises:
         FileNotFoundError: no `train` or `val` below `data_root`.
-        ValueError: fewer than two classes.
+        ValueError: fewer than two classes, or not the same in both.
     """
 
     name = "nearest neighbours"
@@ -75,17 +76,7 @@ class NearestNeighbourHook(_QuickSignal):
     ) -> None:
         super().__init__(interval, image_size)
         self.neighbours = neighbours
-        root = Path(data_root)
-        for split in ("train", "val"):
-            if not (root / split).is_dir():
-                raise FileNotFoundError(
-                    f"'{root}' has no folder '{split}': nearest neighbours need train/CLASS/*.jpg and "
-                    "val/CLASS/*.jpg"
-                )
-        self.classes = sorted(p.name for p in (root / "train").iterdir() if p.is_dir())
-        if len(self.classes) < 2:
-            raise ValueError(f"'{root}/train' has the classes {self.classes}; it needs two at least")
-        self.files = {split: _labelled(root / split, self.classes) for split in ("train", "val")}
+        self.files = list_labelled(Path(data_root))
 
     def evaluate(self, features: Callable[[Tensor], Tensor]) -> dict[str, float]:
         crop = v2.Compose(
@@ -190,10 +181,6 @@ def vote(queries: Tensor, features: Tensor, labels: Tensor, neighbours: int) -> 
     similarity, index = (queries @ features.T).topk(min(neighbours, len(features)), dim=1)
     votes = torch.zeros(len(queries), int(labels.max()) + 1)
     return votes.scatter_add(1, labels[index], (similarity / 0.07).exp()).argmax(dim=1)
-
-
-def _labelled(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
-    return [(file, i) for i, name in enumerate(classes) for file in list_images(folder / name)]
 
 
 def _batches(items: list) -> Iterator[list]:

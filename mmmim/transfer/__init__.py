@@ -4,7 +4,7 @@ from mmmim.transfer.feature_pyramid import SimpleFeaturePyramid
 from mmmim.transfer.halved import AppendHalved
 from mmmim.transfer.loading import LoadLabelledImage
 from mmmim.transfer.padding import PadBorder
-from mmmim.transfer.pooling import NormedMean, ProbedMean
+from mmmim.transfer.pooling import NormedMean, ProbedMean, ProbedToken
 
 __all__ = [
     "AppendHalved",
@@ -12,5 +12,6 @@ __all__ = [
     "NormedMean",
     "PadBorder",
     "ProbedMean",
+    "ProbedToken",
     "SimpleFeaturePyramid",
 ]

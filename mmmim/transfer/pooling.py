@@ -42,9 +42,35 @@ class ProbedMean(BaseModule):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.layer_norm = nn.LayerNorm(channels, eps=1e-6, elementwise_affine=False)
-        self.batch_norm = nn.BatchNorm1d(channels, eps=1e-6, affine=False)
+        self.norms = _unlearned_norms(channels)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor]:
         """Maps (B, C_i, H_i, W_i) -> ((B, C),) of the last."""
-        return (self.batch_norm(self.layer_norm(maps[-1].flatten(2).mean(dim=2))),)
+        return (self.norms(maps[-1].flatten(2).mean(dim=2)),)
+
+
+@MODELS.register_module()
+class ProbedToken(BaseModule):
+    """LayerNorm and BatchNorm of a token, nothing learned: MaskAlign's linear probe.
+
+    OpenDriveLab/maskalign main_linprobe.py: the class token through the ViT's `norm`, which MaskAlign
+    does not train and which so keeps its initial ones and zeros, and a BatchNorm without affine.
+
+    Args:
+        channels: width of the token.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norms = _unlearned_norms(channels)
+
+    def forward(self, tokens: Sequence[Tensor]) -> tuple[Tensor]:
+        """Tokens (B, C) -> ((B, C),) of the last."""
+        return (self.norms(tokens[-1]),)
+
+
+def _unlearned_norms(channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.LayerNorm(channels, eps=1e-6, elementwise_affine=False),
+        nn.BatchNorm1d(channels, eps=1e-6, affine=False),
+    )

@@ -71,12 +71,12 @@ def test_the_probe_segments_what_a_linear_map_can(scenes):
 
 
 def test_what_is_missing_is_named(classes, scenes, tmp_path):
-    with pytest.raises(FileNotFoundError, match="has no folder 'train'"):
+    with pytest.raises(FileNotFoundError, match=r"no folder .*train'.*train/CLASS"):
         NearestNeighbourHook(str(tmp_path / "nowhere"))
     for file in (classes / "train/red").iterdir():
         file.unlink()
     (classes / "train/red").rmdir()
-    with pytest.raises(ValueError, match=r"classes \['dark'\]; it needs two at least"):
+    with pytest.raises(ValueError, match=r"classes \['dark'\]; there must be two"):
         NearestNeighbourHook(str(classes))
     (scenes / "annotations/validation").rename(scenes / "annotations/gone")
     with pytest.raises(FileNotFoundError, match=r"annotations/validation'.*ADE20K's layout"):

@@ -1,0 +1,77 @@
+"""Folders of labelled photos: SPLIT/CLASS/*.jpg."""
+
+from pathlib import Path
+
+from mmengine import Config
+
+from mmmim.data.unlabelled import list_images
+
+
+def list_classes(folder: Path) -> list[str]:
+    """Names of the class folders in a split's folder, sorted: a class's place is its label.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: fewer than two classes.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"no folder '{folder}': labelled photos lie in train/CLASS/*.jpg and val/CLASS/*.jpg"
+        )
+    classes = sorted(p.name for p in folder.iterdir() if p.is_dir())
+    if len(classes) < 2:
+        raise ValueError(
+            f"'{folder}' has the classes {classes}; there must be two folders of photos in it at least"
+        )
+    return classes
+
+
+def list_labelled(root: Path) -> dict[str, list[tuple[Path, int]]]:
+    """Files and labels of the splits `train` and `val`.
+
+    Raises:
+        FileNotFoundError: a split is missing.
+        ValueError: fewer than two classes, or not the same in both splits.
+    """
+    classes = {split: list_classes(root / split) for split in ("train", "val")}
+    _check_same(root / "train", classes["train"], root / "val", classes["val"])
+    return {
+        split: [
+            (file, label)
+            for label, name in enumerate(names)
+            for file in list_images(root / split / name)
+        ]
+        for split, names in classes.items()
+    }
+
+
+def check_classes(cfg: Config) -> None:
+    """Look at the folders of classes that a config trains on, before anything is built.
+
+    Raises:
+        FileNotFoundError: a split is missing.
+        ValueError: fewer than two classes, other ones in another split, or not as many as the head's.
+    """
+    found: dict[Path, list[str]] = {}
+    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
+        dataset = (cfg.get(loader) or {}).get("dataset", {})
+        if str(dataset.get("type")).endswith("CustomDataset") and dataset.get("with_label"):
+            prefix = dataset.get("data_prefix", "")
+            prefix = prefix if isinstance(prefix, str) else prefix["img_path"]
+            folder = Path(dataset.get("data_root", "")) / prefix
+            found[folder] = list_classes(folder)
+    for folder, classes in found.items():
+        first = next(iter(found))
+        _check_same(first, found[first], folder, classes)
+        heads = cfg.model.head.num_classes
+        if len(classes) != heads:
+            raise ValueError(
+                f"'{folder}' has {len(classes)} classes, the head {heads}: set "
+                f"--cfg-options model.head.num_classes={len(classes)}"
+            )
+
+
+def _check_same(first: Path, names: list[str], second: Path, others: list[str]) -> None:
+    if names != others:
+        alone = sorted(set(names) ^ set(others))
+        raise ValueError(f"'{first}' and '{second}' must have the same classes; only one has {alone}")

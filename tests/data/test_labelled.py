@@ -1,0 +1,66 @@
+"""Folders of classes, and what is said of those that cannot be trained on."""
+
+import pytest
+from mmengine import Config
+
+from mmmim.data.labelled import check_classes, list_labelled
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for split in ("train", "val"):
+        for name in ("coat", "boot", "hat"):
+            (tmp_path / split / name).mkdir(parents=True)
+            (tmp_path / split / name / "1.jpg").touch()
+    return tmp_path
+
+
+def config(folder, classes=3):
+    def loader(split):
+        dataset = dict(type="mmpretrain.CustomDataset", data_root=str(folder), with_label=True)
+        return dict(dataset=dict(dataset, data_prefix=split))
+
+    return Config(
+        dict(
+            model=dict(head=dict(num_classes=classes)),
+            train_dataloader=loader("train"),
+            val_dataloader=loader("val"),
+        )
+    )
+
+
+def test_labels_follow_the_order_of_names(folder):
+    assert [(f.parent.name, label) for f, label in list_labelled(folder)["val"]] == [
+        ("boot", 0),
+        ("coat", 1),
+        ("hat", 2),
+    ]
+    check_classes(config(folder))
+
+
+def test_a_missing_split_is_named(folder):
+    (folder / "val").rename(folder / "elsewhere")
+    for call in (lambda: list_labelled(folder), lambda: check_classes(config(folder))):
+        with pytest.raises(FileNotFoundError, match=r"val'.*val/CLASS"):
+            call()
+
+
+def test_a_folder_with_one_class_is_refused(folder):
+    for name in ("coat", "hat"):
+        (folder / "train" / name / "1.jpg").unlink()
+        (folder / "train" / name).rmdir()
+    for call in (lambda: list_labelled(folder), lambda: check_classes(config(folder))):
+        with pytest.raises(ValueError, match=r"classes \['boot'\]; there must be two"):
+            call()
+
+
+def test_labels_cannot_shift_between_splits(folder):
+    (folder / "val/boot").rename(folder / "val/sock")
+    for call in (lambda: list_labelled(folder), lambda: check_classes(config(folder))):
+        with pytest.raises(ValueError, match=r"same classes.*\['boot', 'sock'\]"):
+            call()
+
+
+def test_a_head_of_another_number_of_classes_is_refused(folder):
+    with pytest.raises(ValueError, match=r"3 classes, the head 10.*num_classes=3"):
+        check_classes(config(folder, classes=10))
