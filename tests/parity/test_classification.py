@@ -5,9 +5,7 @@ import torch
 from common import images, load, set_weights
 from mmengine.registry import DefaultScope
 
-from mmmim.checkpoints import FORMATS, to_mmmim
-from mmmim.checkpoints.formats.common import rename
-from mmmim.optim import LayerDecayOptimWrapperConstructor
+from mmmim.checkpoints import to_mmmim
 from mmmim.registry import MODELS
 
 FC_NORM = dict(type="mmmim.NormedMean", channels=64)
@@ -67,28 +65,3 @@ def test_logits_from_a_converted_file_equal_the_official_ones(name):
         logits = model.head((logits[-1],)) if isinstance(logits, tuple) else logits
     theirs = torch.tensor(expected["logits"])
     assert torch.allclose(logits, theirs, atol=1e-5 * theirs.abs().max())
-
-
-# As the configs of fine-tuning have them. MixMIM's code gives the head the last norm's rate.
-EXEMPT = {"cls_token": 0.0, "pos_embed": 0.0}
-RULES = {
-    "mae": dict(layer_decay=0.65, flat_decay_mult=0.0, custom_keys=EXEMPT),
-    "convmae": dict(layer_decay=0.65, flat_decay_mult=0.0, custom_keys=EXEMPT),
-    "mixmim": dict(layer_decay=0.7, flat_decay_mult=0.0, lr_keys={"head.": 0.7}),
-}
-
-
-@pytest.mark.parametrize("name", MODELS_BY_NAME)
-def test_each_parameter_is_in_the_official_codes_group(name):
-    expected = load("layer_decay")["groups"][name]
-    optimizer = dict(type="AdamW", lr=1e-3, weight_decay=0.05)
-    constructor = LayerDecayOptimWrapperConstructor(dict(optimizer=optimizer), RULES[name])
-    plans = {plan.name: plan for plan in constructor.plan(classifier(name))}
-    spec = FORMATS[name]
-    ours = {official: next(iter(rename({official: None}, spec.rules)[0])) for official in expected}
-    assert set(ours.values()) == set(plans)  # none missing
-    assert len(set(ours.values())) == len(ours)  # none twice
-    for official, (scale, weight_decay) in expected.items():
-        plan = plans[ours[official]]
-        assert plan.lr_scale == pytest.approx(scale), official
-        assert plan.weight_decay == weight_decay, official
