@@ -6,8 +6,8 @@ python tools/benchmark.py CONFIG ... [--against {FOLDER,mmpretrain} ...] [--mask
 Forward, backward, on a GPU where there is one, on random images of the config's size. Several configs,
 or with --against a clone of the method's official repository or mmpretrain's implementation, take turns
 in the same process: other load on the machine meets all. With --mask-ratios, ours alone at each ratio,
-and of ConvMAE also its convolutional stages alone. Of MaskAlign, also its teacher alone; a teacher
-whose file is not there gets random weights.
+and of ConvMAE also its convolutional stages alone. Of MaskAlign, also its teacher alone, and of PixMIM the
+filter that it adds to its host; a teacher whose file is not there gets random weights.
 """
 
 import argparse
@@ -26,6 +26,7 @@ from mmmim.backbones.conv_vit import SIZES
 from mmmim.masking import random_mask
 from mmmim.methods import MaskAlign
 from mmmim.registry import MODELS
+from mmmim.targets import LowFrequencyTarget
 
 WARM_UP = 2
 
@@ -110,6 +111,8 @@ def _steps(
     for name, m in named.items():
         if isinstance(m, MaskAlign):
             steps[f"teacher of {name}"] = _teacher_step(m, images, args.dtype)
+        if isinstance(getattr(m, "target", None), LowFrequencyTarget):
+            steps[f"filter of {name}"] = _filter_step(m, images)
     if args.mask_ratios and model["type"] == "ConvMAE":
         backbone = _convolutional_stages(model).to(device).train()
         for ratio in args.mask_ratios:
@@ -158,6 +161,11 @@ def _teacher_step(method: MaskAlign, images: torch.Tensor, dtype: str) -> Callab
             method.student.targets(states, mask)
 
     return step
+
+
+def _filter_step(method: torch.nn.Module, images: torch.Tensor) -> Callable[[], None]:
+    """What PixMIM adds to a step of its host."""
+    return lambda: method.target.low_pass(images)
 
 
 def saved_bytes(step: Callable[[], None]) -> int:

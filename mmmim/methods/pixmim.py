@@ -25,7 +25,8 @@ def PixMIM(host: dict, radius: float | None = None) -> Method:
             host's image size.
 
     Raises:
-        ValueError: the host predicts no pixels.
+        ValueError: the host predicts no pixels; a radius that is not positive, or beyond half the image
+            size, the highest frequency.
     """
     method = MODELS.build(host)
     if not isinstance(getattr(method, "target", None), PixelTarget):
@@ -33,8 +34,8 @@ def PixMIM(host: dict, radius: float | None = None) -> Method:
             f"PixMIM needs a host that predicts pixels (such as MAE), got {type(method).__name__}"
         )
     size = method.backbone.img_size
-    mean, std = _pixel_statistics(method)
-    low_pass = LowPassFilter(size, radius or RADIUS * size / IMAGE_SIZE, mean, std)
+    radius = RADIUS * size / IMAGE_SIZE if radius is None else radius
+    low_pass = LowPassFilter(size, radius, *_pixel_statistics(method))
     method.target = LowFrequencyTarget(low_pass, method.target)
     return method
 
