@@ -38,7 +38,7 @@ model = dict(
 optim_wrapper = dict(
     type="mmmim.AmpOptimWrapper",
     constructor="mmmim.LayerDecayOptimWrapperConstructor",
-    optimizer=dict(_delete_=True, type="SGD", lr=0.1, momentum=0.9, weight_decay=0.0),
+    optimizer=dict(_delete_=True, type="SGD", lr=0.01, momentum=0.9, weight_decay=0.0),
     paramwise_cfg=dict(_delete_=True),
 )
 default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=20, max_keep_ckpts=1))

@@ -1,7 +1,7 @@
 """Who wrote these weights, and what are they called here?
 
 Every format is a table of (pattern, replacement); a key that no pattern matches has no place in a
-method, backbone or detector of ours (a classifier head, say) and is left out, by name.
+model of ours and is left out, by name.
 """
 
 import re
