@@ -6,8 +6,8 @@ python tools/benchmark.py CONFIG ... [--against {FOLDER,mmpretrain} ...] [--mask
 Forward, backward, on a GPU where there is one, on random images of the config's size. Several configs,
 or with --against a clone of the method's official repository or mmpretrain's implementation, take turns
 in the same process: other load on the machine meets all. With --mask-ratios, ours alone at each ratio,
-and of ConvMAE also its convolutional stages alone. Of MaskAlign, also its teacher alone (with random weights
-where its file is not there), and of PixMIM the filter that it adds to its host.
+and of ConvMAE also its convolutional stages alone. Of MaskAlign, also its teacher alone (with random
+weights where its file is not there), and of PixMIM the filter that it adds to its host.
 """
 
 import argparse
