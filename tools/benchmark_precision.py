@@ -19,7 +19,8 @@ from torchvision.transforms import v2
 
 import mmmim  # noqa: F401  registers the methods
 from mmmim.checkpoints import to_mmmim
-from mmmim.data.unlabelled import list_images, read_rgb
+from mmmim.data.photo import read_rgb
+from mmmim.data.unlabelled import list_images
 from mmmim.registry import MODELS
 
 DIMS, DEPTHS, HEADS, DECODER = (24, 48, 96), (1, 1, 4), 2, 48

@@ -43,14 +43,8 @@ train_dataloader = dict(
         data_root="{{$IMAGENET:data/imagenet}}/",
         data_prefix="train/",
         pipeline=[
-            dict(
-                type="torchvision/RandomResizedCrop",
-                size=224,
-                scale=(0.2, 1.0),
-                interpolation="bicubic",
-            ),
+            dict(type="RandomResizedCrop", size=224, scale=(0.2, 1.0)),
             dict(type="torchvision/RandomHorizontalFlip"),
-            dict(type="torchvision/PILToTensor"),
         ],
     ),
 )

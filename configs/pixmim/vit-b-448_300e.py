@@ -50,7 +50,6 @@ train_dataloader = dict(
         pipeline=[
             dict(type="SimpleResizedCrop", size=448, padding=8),
             dict(type="torchvision/RandomHorizontalFlip"),
-            dict(type="torchvision/PILToTensor"),
         ],
     ),
 )

@@ -49,7 +49,6 @@ train_dataloader = dict(
         pipeline=[
             dict(type="SimpleResizedCrop", size=224, padding=4),
             dict(type="torchvision/RandomHorizontalFlip"),
-            dict(type="torchvision/PILToTensor"),
         ],
     ),
 )

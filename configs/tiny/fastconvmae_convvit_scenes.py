@@ -42,14 +42,8 @@ train_dataloader = dict(
         data_root="{{$SCENES:data/scenes}}/",
         data_prefix="unlabelled/",
         pipeline=[
-            dict(
-                type="torchvision/RandomResizedCrop",
-                size=image_size,
-                scale=(0.2, 1.0),
-                interpolation="bicubic",
-            ),
+            dict(type="RandomResizedCrop", size=image_size, scale=(0.2, 1.0)),
             dict(type="torchvision/RandomHorizontalFlip"),
-            dict(type="torchvision/PILToTensor"),
         ],
     ),
 )

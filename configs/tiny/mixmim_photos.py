@@ -41,14 +41,8 @@ train_dataloader = dict(
         type="UnlabelledImages",
         data_root="{{$IMAGES:data/images}}/",
         pipeline=[
-            dict(
-                type="torchvision/RandomResizedCrop",
-                size=image_size,
-                scale=(0.2, 1.0),
-                interpolation="bicubic",
-            ),
+            dict(type="RandomResizedCrop", size=image_size, scale=(0.2, 1.0)),
             dict(type="torchvision/RandomHorizontalFlip"),
-            dict(type="torchvision/PILToTensor"),
         ],
     ),
 )

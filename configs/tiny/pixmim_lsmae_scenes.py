@@ -15,7 +15,6 @@ train_dataloader = dict(
         pipeline=[
             dict(type="SimpleResizedCrop", size={{_base_.image_size}}),
             dict(type="torchvision/RandomHorizontalFlip"),
-            dict(type="torchvision/PILToTensor"),
         ]
     )
 )

@@ -47,7 +47,6 @@ train_dataloader = dict(
         pipeline=[
             dict(type="SimpleResizedCrop", size=image_size),
             dict(type="torchvision/RandomHorizontalFlip"),
-            dict(type="torchvision/PILToTensor"),
         ],
     ),
 )

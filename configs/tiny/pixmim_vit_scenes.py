@@ -48,7 +48,6 @@ train_dataloader = dict(
         pipeline=[
             dict(type="SimpleResizedCrop", size=image_size),
             dict(type="torchvision/RandomHorizontalFlip"),
-            dict(type="torchvision/PILToTensor"),
         ],
     ),
 )

@@ -11,22 +11,32 @@ from mmmim.registry import DATA_SAMPLERS
 
 @DATA_SAMPLERS.register_module()
 class EpochSampler(Sampler[int]):
-    """Shuffles by (seed, epoch), deals to processes in turn, and tells the data set the epoch.
+    """Shuffles by (seed, epoch), deals to processes in turn, and tells the data set the draw.
 
-    Yields epoch * len + index: a data set that seeds its augmentation by this number (such as
-    `UnlabelledImages`) gives the same images whatever the number of workers, of processes, and
-    of interruptions. The last samples of an epoch that do not fill every process are dropped.
+    Yields draw * len + index, a draw being an epoch, or one of its `repeats`: a data set that seeds
+    its augmentation by this number (such as `UnlabelledImages`) gives the same images whatever the
+    number of workers, of processes, and of interruptions. The last samples of an epoch that do not
+    fill every process are dropped.
 
     Args:
         dataset: what is sampled.
         shuffle: whether each epoch has its own order.
         seed: None takes the runner's, the same on all processes.
+        repeats: times that an image comes in a row, each time augmented anew (repeated augmentation,
+            arXiv 1901.09335). An epoch stays as long: it shows 1 / repeats of the images.
+
+    Raises:
+        ValueError: fewer than one repeat.
     """
 
-    def __init__(self, dataset: Dataset, shuffle: bool = True, seed: int | None = None) -> None:
+    def __init__(
+        self, dataset: Dataset, shuffle: bool = True, seed: int | None = None, repeats: int = 1
+    ) -> None:
+        if repeats < 1:
+            raise ValueError(f"repeats must be 1 or more, got {repeats}")
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
-        self.shuffle = shuffle
+        self.shuffle, self.repeats = shuffle, repeats
         self.seed = sync_random_seed() if seed is None else seed
         self.epoch = 0
 
@@ -35,8 +45,9 @@ class EpochSampler(Sampler[int]):
         if self.shuffle:
             generator = torch.Generator().manual_seed(self.seed + self.epoch)
             order = torch.randperm(self.size, generator=generator)
-        order = order[: len(self) * self.world_size]
-        yield from (order[self.rank :: self.world_size] + self.epoch * self.size).tolist()
+        draws = self.epoch * self.repeats + torch.arange(self.repeats)
+        order = (order[:, None] + draws * self.size).flatten()[: len(self) * self.world_size]
+        yield from order[self.rank :: self.world_size].tolist()
 
     def __len__(self) -> int:
         return self.size // self.world_size

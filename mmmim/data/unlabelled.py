@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from mmmim.data.cache import ImageCache
+from mmmim.data.photo import BrokenImage, DecodedPhoto, Photo
+from mmmim.data.transforms import PhotoCrop
 from mmmim.registry import DATASETS, TRANSFORMS
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
@@ -31,12 +33,16 @@ class UnlabelledImages(Dataset):
     Args:
         data_root: the folder. Relative names start at the working directory.
         data_prefix: a folder inside it, such as "train/".
-        pipeline: configs of transforms, PIL image to uint8 tensor (3, H, W).
+        pipeline: configs of transforms, the last of which gives a uint8 tensor (3, H, W); the first
+            reads a `Photo` if it is a `PhotoCrop`, else a PIL image.
         seed: of the augmentation.
         extensions: what counts as an image, lower case.
+        cache_gb: decode every image once, at the start, if all of them take no more than this, in
+            10^9 bytes; 0 decodes at each use.
 
     Raises:
         FileNotFoundError: the folder is not there, or holds no image.
+        ValueError: the images take more than `cache_gb`.
     """
 
     def __init__(
@@ -46,16 +52,20 @@ class UnlabelledImages(Dataset):
         pipeline: Sequence[dict] = (),
         seed: int = 0,
         extensions: Sequence[str] = EXTENSIONS,
+        cache_gb: float = 0,
     ) -> None:
         self.folder = Path(data_root).expanduser() / data_prefix
         # One array instead of a million objects, whose reference counts would make every forked
         # worker copy the list.
         files = list_images(self.folder, tuple(extensions))
         self._names = np.array([os.fsencode(file.relative_to(self.folder)) for file in files])
-        self.transform = v2.Compose([TRANSFORMS.build(step) for step in pipeline])
+        steps = [TRANSFORMS.build(step) for step in pipeline]
+        self.transform = v2.Compose(steps)
+        self._reads_photos = isinstance(steps[0], PhotoCrop) if steps else False
         self.seed = seed
         # One flag per file in shared memory: workers set it, the main process reads it.
         self._broken = multiprocessing.RawArray("b", len(self._names))
+        self._cache = ImageCache(files, cache_gb) if cache_gb else None
 
     def __len__(self) -> int:
         return len(self._names)
@@ -72,18 +82,22 @@ class UnlabelledImages(Dataset):
             if self._broken[position]:
                 continue
             try:
-                image = read_rgb(self.file(position))
-            except Exception as error:  # a damaged file provokes any
+                inputs = self._augment(self._open(position), item_seed(self.seed, draw))
+            except BrokenImage as error:
                 self._broken[position] = 1
                 warnings.warn(f"skipped {self.file(position)}: {error}", stacklevel=2)
                 continue
-            return dict(inputs=self._augment(image, item_seed(self.seed, draw)))
+            return dict(inputs=inputs)
         raise RuntimeError(
             f"none of the {len(self)} images in {self.folder} can be read; "
             "the warnings above name the first reason for each"
         )
 
-    def _augment(self, image: Image.Image, seed: int) -> Tensor:
+    def _open(self, position: int) -> Photo | DecodedPhoto:
+        return self._cache[position] if self._cache else Photo(self.file(position))
+
+    def _augment(self, photo: Photo | DecodedPhoto, seed: int) -> Tensor:
+        image = photo if self._reads_photos else photo.to_pil()
         state = torch.get_rng_state()  # the CPU's alone: in the main process a GPU's must not move
         torch.default_generator.manual_seed(seed)
         try:
@@ -119,25 +133,6 @@ def list_images(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[
             f"no image found below '{folder}': expected files ending in {', '.join(extensions)}"
         )
     return files
-
-
-def read_rgb(path: Path) -> Image.Image:
-    """Decode an image file of any mode to 8-bit RGB, upright.
-
-    16-bit files keep their high byte, so that intensities stay comparable between files.
-
-    Raises:
-        OSError: the file is truncated or no image.
-        ValueError: floating-point pixels, whose range a file does not tell.
-    """
-    with Image.open(path) as image:
-        image.load()
-        image = ImageOps.exif_transpose(image)
-        if image.mode.startswith("I"):
-            image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
-        elif image.mode == "F":
-            raise ValueError("floating-point pixels; convert the file to 8 or 16 bits")
-        return image.convert("RGB")
 
 
 def item_seed(seed: int, draw: int) -> int:

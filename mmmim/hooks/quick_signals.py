@@ -14,7 +14,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from mmmim.data.labelled import list_labelled
-from mmmim.data.unlabelled import list_images, read_rgb
+from mmmim.data.photo import read_rgb
+from mmmim.data.unlabelled import list_images
 from mmmim.registry import HOOKS
 
 BATCH = 32

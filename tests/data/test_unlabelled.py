@@ -2,18 +2,23 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from torchvision.transforms import v2
 
 from mmmim.data import EpochSampler, UnlabelledImages
-from mmmim.data.unlabelled import read_rgb
+from mmmim.data.photo import Photo, read_rgb
 from mmmim.registry import TRANSFORMS
 
+FLIP = dict(type="torchvision/RandomHorizontalFlip")
 PIPELINES = {
-    "mae": dict(
-        type="torchvision/RandomResizedCrop", size=32, scale=(0.2, 1.0), interpolation="bicubic"
-    ),
-    "pixmim": dict(type="SimpleResizedCrop", size=32),
+    "mae": [dict(type="RandomResizedCrop", size=32, scale=(0.2, 1.0)), FLIP],
+    "pixmim": [dict(type="SimpleResizedCrop", size=32), FLIP],
+    "torchvision": [
+        dict(type="torchvision/RandomResizedCrop", size=32, scale=(0.2, 1.0), interpolation="bicubic"),
+        FLIP,
+        dict(type="torchvision/PILToTensor"),
+    ],
 }
-TO_TENSOR = dict(type="torchvision/PILToTensor")
 
 
 def gradient_image(size=(40, 30)) -> Image.Image:
@@ -36,7 +41,7 @@ def folder(tmp_path):
 
 
 def dataset(folder, crop="mae", **kwargs):
-    return UnlabelledImages(str(folder), pipeline=[PIPELINES[crop], TO_TENSOR], **kwargs)
+    return UnlabelledImages(str(folder), pipeline=PIPELINES[crop], **kwargs)
 
 
 def test_folders_of_any_depth_without_annotation_file(folder):
@@ -132,15 +137,80 @@ def test_an_image_smaller_than_the_crop_is_enlarged(tmp_path, crop, size):
     assert item.float().mean((1, 2)).tolist() == pytest.approx([200, 100, 50], abs=1)
 
 
+@pytest.fixture
+def photo(tmp_path):
+    """A smooth picture with a little noise, 301 x 201 pixels."""
+    x, y = np.meshgrid(np.linspace(0, 6, 301), np.linspace(0, 4, 201))
+    waves = [127 + 90 * np.sin(a * x + b * y) for a, b in ((1, 2), (3, -1), (2, 2))]
+    noise = np.random.default_rng(0).normal(0, 5, (201, 301, 3))
+    path = tmp_path / "photo.jpg"
+    Image.fromarray((np.stack(waves, 2) + noise).clip(0, 255).astype(np.uint8)).save(path, quality=95)
+    return path
+
+
+@pytest.mark.parametrize("size", [128, 32])
+def test_a_crop_decoded_at_once_is_torchvisions(photo, size):
+    """Same draws, same boxes; at 128 pixels decoded whole, at 32 reduced."""
+    arguments = dict(size=size, scale=(0.2, 1.0))
+    at_once = dict(type="RandomResizedCrop", **arguments)
+    plain = dict(type="torchvision/RandomResizedCrop", interpolation="bicubic", **arguments)
+    to_tensor = dict(type="torchvision/PILToTensor")
+    folder = str(photo.parent)
+    ours = UnlabelledImages(folder, pipeline=[at_once, FLIP])
+    theirs = UnlabelledImages(folder, pipeline=[plain, FLIP, to_tensor])
+    differences = [(ours[i]["inputs"].int() - theirs[i]["inputs"].int()).abs() for i in range(30)]
+    largest, mean = (1, 0.1) if size == 128 else (12, 1.5)
+    assert max(d.max() for d in differences) <= largest
+    assert all(d.float().mean() <= mean for d in differences)
+
+
+def test_a_jpeg_is_reduced_only_where_enough_pixels_stay(photo, monkeypatch):
+    asked, draft = [], JpegImageFile.draft
+
+    def recorded(self, mode, size):
+        asked.append(size)
+        return draft(self, mode, size)
+
+    monkeypatch.setattr(JpegImageFile, "draft", recorded)
+    for side, reduction in ((32, 4), (50, 4), (51, 2), (100, 2), (101, 1)):
+        asked.clear()
+        item = Photo(photo).resized_crop((20, 0, 201, 201), (side, side), "bicubic")
+        assert item.shape == (3, side, side)
+        assert asked == ([] if reduction == 1 else [(301 // reduction, 201 // reduction)])
+
+
+def test_a_cache_changes_nothing_but_the_time(photo, folder):
+    plain, cached = dataset(folder), dataset(folder, cache_gb=0.01)
+    for i in (0, 1, 8):
+        assert torch.equal(plain[i]["inputs"], cached[i]["inputs"])
+    with pytest.warns(UserWarning, match=r"skipped.*2\.jpg"):
+        cached[[f.name for f in map(cached.file, range(6))].index("2.jpg")]
+    assert [f.name for f in cached.broken_files()] == ["2.jpg"]
+    with pytest.raises(ValueError, match=r"take 0\.00 GB, cache_gb allows 1e-06: raise it"):
+        dataset(folder, cache_gb=1e-6)
+
+
 def test_pixmim_crop_moves_the_short_side_by_the_padding_alone(tmp_path):
+    gradient_image((64, 32)).convert("RGB").save(tmp_path / "image.png")
     crop = TRANSFORMS.build(dict(type="SimpleResizedCrop", size=32))
-    image = gradient_image((64, 32))
     columns = set()
     for seed in range(200):
         torch.manual_seed(seed)
-        columns.add(int(np.asarray(crop(image))[5, 0]))
+        item = crop(Photo(tmp_path / "image.png"))
+        columns.add(int(item[0, 5, 0]))
     assert len(columns) > 25  # the long side is cropped anywhere
-    assert np.asarray(crop(image)).shape == (32, 32)
+    assert item.shape == (3, 32, 32)
+
+
+def test_pixmim_crop_is_torchvisions_with_reflection(photo):
+    ours = TRANSFORMS.build(dict(type="SimpleResizedCrop", size=32))
+    theirs = v2.RandomCrop(32, padding=4, padding_mode="reflect")
+    whole = Photo(photo).resized_crop((0, 0, 301, 201), (32, 47), "bilinear")
+    for seed in range(20):
+        torch.manual_seed(seed)
+        item = ours(Photo(photo))
+        torch.manual_seed(seed)
+        assert torch.equal(item, theirs(whole))
 
 
 @pytest.mark.filterwarnings("ignore:skipped")
@@ -179,3 +249,16 @@ def test_sampler_shuffles_anew_each_epoch():
     first = [i % 50 for i in sampler]
     sampler.set_epoch(1)
     assert [i % 50 for i in sampler] != first
+
+
+def test_repeated_augmentation_shows_fewer_images_more_often(monkeypatch):
+    sampler = EpochSampler(list(range(12)), seed=0, repeats=3)
+    sampler.set_epoch(2)
+    draws = list(sampler)
+    assert len(draws) == len(set(draws)) == 12  # each with an augmentation of its own
+    images = [draw % 12 for draw in draws]
+    assert images == [image for image in images[::3] for _ in range(3)]
+    sampler.set_epoch(3)
+    assert not set(draws) & set(sampler)
+    with pytest.raises(ValueError, match="repeats must be 1 or more, got 0"):
+        EpochSampler([0], seed=0, repeats=0)

@@ -21,7 +21,7 @@ def runner(folder, hooks, epochs=2, lr=1e-3, workers=0, seed=0) -> Runner:
     dataset = dict(
         type="UnlabelledImages",
         data_root=str(folder),
-        pipeline=[dict(type="SimpleResizedCrop", size=16), dict(type="torchvision/PILToTensor")],
+        pipeline=[dict(type="SimpleResizedCrop", size=16)],
     )
     cfg = dict(
         default_scope="mmmim",
