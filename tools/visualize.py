@@ -14,8 +14,8 @@ from torchvision.transforms import v2
 
 import mmmim  # noqa: F401
 from mmmim.checkpoints import read_checkpoint, to_mmmim
-from mmmim.data.pictures import draw_predictions, save_picture
 from mmmim.data.photo import read_rgb
+from mmmim.data.pictures import draw_predictions, save_picture
 from mmmim.data.unlabelled import list_images
 from mmmim.methods import MaskAlign, MixMIM
 from mmmim.registry import MODELS

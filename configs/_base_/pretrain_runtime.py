@@ -13,9 +13,10 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type="ReproducibilityHook"),
-    dict(type="AverageLossHook"),
+    dict(type="LossLogHook"),
     dict(type="NonFiniteLossHook"),
     dict(type="BrokenImagesHook"),
+    dict(type="DataWaitHook"),
     dict(type="PredictionHook", interval=20),
 ]
 

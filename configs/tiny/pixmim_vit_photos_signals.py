@@ -16,7 +16,7 @@ warmup_epochs = 10
 
 custom_hooks = [
     dict(type="ReproducibilityHook"),
-    dict(type="AverageLossHook"),
+    dict(type="LossLogHook"),
     dict(type="NonFiniteLossHook"),
     dict(type="BrokenImagesHook"),
     dict(type="PredictionHook", interval=20),

@@ -180,16 +180,20 @@ class ConvViT(BaseModule):
         maps.append(F.max_pool2d(maps[2], kernel_size=2, stride=2, ceil_mode=True))
         return tuple(maps[i].contiguous() for i in self.out_indices)
 
-    def encode_visible(self, images: Tensor, mask: Tensor) -> Tensor:
+    def encode_visible(self, images: Tensor, mask: Tensor, visible: int | None = None) -> Tensor:
         """The last stage of `encode_visible_stages`: (K * B, V, D)."""
-        return self.encode_visible_stages(images, mask)[-1]
+        return self.encode_visible_stages(images, mask, visible)[-1]
 
-    def encode_visible_stages(self, images: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def encode_visible_stages(
+        self, images: Tensor, mask: Tensor, visible: int | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Encode the visible patches alone, in all three stages.
 
         Args:
             images: (B, 3, H, W), sides multiples of the stride.
             mask: (K * B, L) bool, True = hidden; K masks of each image, one batch after another.
+            visible: V, how many patches each mask shows; where it is left out, the mask is asked,
+                which waits for a GPU.
 
         Returns:
             Tokens of the visible patches, in row-major order: (K * B, V, s, s, C1) and
@@ -200,12 +204,12 @@ class ConvViT(BaseModule):
             ValueError: the model has windows or relative positions, the image size is not a
                 multiple of the stride, or the mask does not fit.
         """
-        stage1, stage2, tokens, grid = self._visible_tokens(images, mask)
+        stage1, stage2, tokens, grid = self._visible_tokens(images, mask, visible)
         return stage1, stage2, self._attend(tokens, grid)[-1]
 
-    def visible_states(self, images: Tensor, mask: Tensor) -> list[Tensor]:
+    def visible_states(self, images: Tensor, mask: Tensor, visible: int | None = None) -> list[Tensor]:
         """As `encode_visible`: (K * B, V, C3) after each block of stage 3."""
-        *_, tokens, grid = self._visible_tokens(images, mask)
+        *_, tokens, grid = self._visible_tokens(images, mask, visible)
         return self._attend(tokens, grid)[1:]
 
     def layer_of(self, name: str) -> int:
@@ -221,7 +225,7 @@ class ConvViT(BaseModule):
         return self.num_layers + 1
 
     def _visible_tokens(
-        self, images: Tensor, mask: Tensor
+        self, images: Tensor, mask: Tensor, visible: int | None
     ) -> tuple[Tensor, Tensor, Tensor, tuple[int, int]]:
         """Stages 1 and 2 of the visible patches, stage 3's input, and (rows, columns) of patches."""
         positions = [self.global_position, *(b.attn.relative_position for b in self.blocks3)]
@@ -233,13 +237,13 @@ class ConvViT(BaseModule):
         patches = split_patches(images, self.patch_size)
         check_mask(mask, patches)
         grid = (images.shape[2] // self.patch_size, images.shape[3] // self.patch_size)
-        visible = visible_indices(mask)
-        placements = (VisibleBlocks(visible, grid, side) for side in self.sides)
-        pixels = gather_patches(patches, visible).permute(0, 1, 3, 4, 2)
+        indices = visible_indices(mask, visible)
+        placements = (VisibleBlocks(indices, grid, side) for side in self.sides)
+        pixels = gather_patches(patches, indices).permute(0, 1, 3, 4, 2)
         stage1, stage2 = self._convolve(pixels, *placements)
         tokens = self.patch_embed4(self.patch_embed3(stage2)).flatten(1, 3)
         positions = self._positions(grid).expand(len(mask), -1, -1)
-        return stage1, stage2, tokens + gather_tokens(positions, visible), grid
+        return stage1, stage2, tokens + gather_tokens(positions, indices), grid
 
     def _convolve(
         self, tokens: Tensor, placement1: Placement, placement2: Placement

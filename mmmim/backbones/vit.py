@@ -140,16 +140,18 @@ class ViT(BaseModule):
                 break
         return tuple(maps)
 
-    def encode_visible(self, images: Tensor, mask: Tensor) -> Tensor:
+    def encode_visible(self, images: Tensor, mask: Tensor, visible: int | None = None) -> Tensor:
         """The last of `visible_states`, normed: (K * B, [1 +] V, D)."""
-        return self.norm(self.visible_states(images, mask)[-1])
+        return self.norm(self.visible_states(images, mask, visible)[-1])
 
-    def visible_states(self, images: Tensor, mask: Tensor) -> list[Tensor]:
+    def visible_states(self, images: Tensor, mask: Tensor, visible: int | None = None) -> list[Tensor]:
         """Encode the visible patches alone: nothing is computed for a hidden one.
 
         Args:
             images: (B, 3, H, W), sides multiples of the patch size.
             mask: (K * B, L) bool, True = hidden; K masks of each image, one batch after another.
+            visible: V, how many patches each mask shows; where it is left out, the mask is asked,
+                which waits for a GPU.
 
         Returns:
             (K * B, [1 +] V, D) after each block: the class token, then the visible patches in
@@ -167,10 +169,10 @@ class ViT(BaseModule):
         patches = split_patches(images, self.patch_size)
         check_mask(mask, patches)
         grid = (images.shape[2] // self.patch_size, images.shape[3] // self.patch_size)
-        visible = visible_indices(mask)
+        indices = visible_indices(mask, visible)
         positions = self._patch_positions(grid).expand(len(mask), -1, -1)
-        tokens = self.patch_embed.embed(gather_patches(patches, visible))
-        tokens = self._with_cls(tokens + gather_tokens(positions, visible))
+        tokens = self.patch_embed.embed(gather_patches(patches, indices))
+        tokens = self._with_cls(tokens + gather_tokens(positions, indices))
         states = []
         for block in self.blocks:
             tokens = run_block(block, tokens, grid, with_cp=self.with_cp)

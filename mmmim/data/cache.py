@@ -32,8 +32,8 @@ class ImageCache:
             gb = self._starts[-1] / 1e9
             if gb > limit_gb:
                 raise ValueError(
-                    f"{len(files)} decoded images take {gb:.2f} GB, cache_gb allows {limit_gb:g}: raise it "
-                    "if there is memory, or leave it out"
+                    f"{len(files)} decoded images take {gb:.2f} GB, cache_gb allows {limit_gb:g}: "
+                    "raise it if there is memory, or leave it out"
                 )
             self._pixels = torch.empty(self._starts[-1], dtype=torch.uint8).share_memory_()
             self._errors = dict(pool.map(self._fill, range(len(files)), files))

@@ -121,10 +121,10 @@ class Photo:
         if reduction == 1 or not self._plain_jpeg:
             return self.decode().resized_crop(box, size, interpolation)
         self._image.draft("RGB", (self.size[0] // reduction, self.size[1] // reduction))
+        edges = (left, top, left + width, top + height)
+        box = tuple(edge / reduction for edge in edges)
         image = self._image.convert("RGB")
-        x, y = image.width / self.size[0], image.height / self.size[1]
-        edges = (left * x, top * y, (left + width) * x, (top + height) * y)
-        return _pixels(image.resize(size[::-1], FILTERS[interpolation], box=edges))
+        return _pixels(image.resize(size[::-1], FILTERS[interpolation], box=box))
 
 
 def read_rgb(path: Path) -> Image.Image:

@@ -39,7 +39,7 @@ for _name in (
 
 
 class PhotoCrop:
-    """A transform that reads a `Photo`, so that no more is decoded than it needs; -> uint8 (3, H, W)."""
+    """Reads a `Photo`, so that no more is decoded than it needs; -> uint8 (3, H, W)."""
 
     def __call__(self, photo: Photo | DecodedPhoto) -> Tensor:
         raise NotImplementedError

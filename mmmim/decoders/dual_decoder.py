@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from mmmim.layers.positions import sincos_2d
-from mmmim.layers.tokens import gather_tokens, visible_first
+from mmmim.layers.tokens import visible_first
 from mmmim.layers.transformer import Block, init_like_mae
 from mmmim.registry import MODELS
 
@@ -66,11 +66,11 @@ class DualDecoder(nn.Module):
         own = torch.where(mask.unsqueeze(-1), fill, tokens)
         partner = torch.where(mask.unsqueeze(-1), tokens, fill)
         tokens = torch.cat([own, partner]) + self.pos_embed
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             tokens = block(tokens)
-        # The norm and the prediction run on what the loss reads: each position of each image once.
+        # From the last block's queries on, what the loss reads: each position of each image once.
         own, partner = tokens.chunk(2)
         order = visible_first(mask[0]).expand(len(own), -1)
-        shown = mask.shape[1] - hidden
-        own, partner = gather_tokens(own, order[:, shown:]), gather_tokens(partner, order[:, :shown])
+        shown, last = mask.shape[1] - hidden, self.blocks[-1]
+        own, partner = last.at(own, order[:, shown:]), last.at(partner, order[:, :shown])
         return self.pred(self.norm(own)), self.pred(self.norm(partner))

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmmim.layers.positions import sincos_2d
-from mmmim.layers.tokens import gather_tokens, hidden_indices, visible_indices
+from mmmim.layers.tokens import hidden_indices, visible_indices
 from mmmim.layers.transformer import Block, init_like_mae
 from mmmim.registry import MODELS
 
@@ -47,7 +47,7 @@ class PixelDecoder(nn.Module):
     def forward(self, latent: Tensor, mask: Tensor) -> Tensor:
         """(B, [1 +] V, in_dims) and mask (B, L) -> (B, M, p * p * 3) for the hidden patches.
 
-        The last norm and the prediction run on hidden tokens only; the loss reads no others.
+        From the last block's queries on, hidden tokens alone are computed; the loss reads no others.
 
         Raises:
             ValueError: the mask's length is not the grid's.
@@ -59,9 +59,11 @@ class PixelDecoder(nn.Module):
             )
         tokens = self.embed(latent)
         cls, visible = tokens[:, : self.first], tokens[:, self.first :]
-        index = visible_indices(mask).unsqueeze(-1).expand_as(visible)
+        count = visible.shape[1]
+        index = visible_indices(mask, count).unsqueeze(-1).expand_as(visible)
         full = self.mask_token.to(tokens.dtype).repeat(*mask.shape, 1).scatter(1, index, visible)
         tokens = torch.cat([cls, full], dim=1) + self.pos_embed
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             tokens = block(tokens)
-        return self.pred(self.norm(gather_tokens(tokens[:, self.first :], hidden_indices(mask))))
+        hidden = self.first + hidden_indices(mask, self.length - count)
+        return self.pred(self.norm(self.blocks[-1].at(tokens, hidden)))

@@ -1,16 +1,19 @@
 """What watches a run."""
 
 from mmmim.hooks.broken_images import BrokenImagesHook
+from mmmim.hooks.data_wait import DataWaitHook
+from mmmim.hooks.loss_log import LossLogHook
 from mmmim.hooks.non_finite_loss import NonFiniteLossHook
 from mmmim.hooks.prediction import PredictionHook
 from mmmim.hooks.quick_signals import NearestNeighbourHook, SegmentationProbeHook
-from mmmim.hooks.reproducibility import AverageLossHook, ReproducibilityHook
+from mmmim.hooks.reproducibility import ReproducibilityHook
 from mmmim.hooks.teacher import AlignmentHook, TeacherHook
 
 __all__ = [
     "AlignmentHook",
-    "AverageLossHook",
     "BrokenImagesHook",
+    "DataWaitHook",
+    "LossLogHook",
     "NearestNeighbourHook",
     "NonFiniteLossHook",
     "PredictionHook",

@@ -14,7 +14,7 @@ class NonFiniteLossHook(Hook):
     A checkpoint with such a weight is not written, so the last one in the work dir is good.
 
     Args:
-        interval: iterations between checks; a check waits for the GPU.
+        interval: iterations between checks of the last value that was logged (see `LossLogHook`).
         patience: checks. float16 skips a step now and then while it looks for a loss scale.
     """
 
@@ -26,7 +26,7 @@ class NonFiniteLossHook(Hook):
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if not self.every_n_train_iters(runner, self.interval):
             return
-        loss = outputs["loss"].item()
+        loss = runner.message_hub.get_scalar("train/loss").current()
         self._failures = 0 if math.isfinite(loss) else self._failures + 1
         if self._failures >= self.patience:
             self._stop(runner, f"the loss is {loss} for {self.patience} checks in a row")

@@ -1,9 +1,7 @@
 """The same losses whatever the number of processes, and after a resume."""
 
 import torch
-from mmengine.dist import all_reduce_dict, get_world_size
 from mmengine.hooks import Hook
-from torch import Tensor
 
 from mmmim.data.unlabelled import item_seed
 from mmmim.registry import HOOKS
@@ -27,17 +25,3 @@ class ReproducibilityHook(Hook):
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         torch.manual_seed(item_seed(runner.seed, runner.iter))
-
-
-@HOOKS.register_module()
-class AverageLossHook(Hook):
-    """Averages what is logged over the processes; mmengine logs the first one's own."""
-
-    priority = "HIGHEST"  # before RuntimeInfoHook reads the outputs
-
-    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        if get_world_size() == 1 or not outputs:
-            return
-        scalars = {k: v.detach() for k, v in outputs.items() if isinstance(v, Tensor)}
-        all_reduce_dict(scalars, op="mean")
-        outputs.update(scalars)

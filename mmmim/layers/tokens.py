@@ -24,12 +24,19 @@ def visible_first(mask: Tensor) -> Tensor:
     return mask.to(torch.uint8).argsort(dim=-1, stable=True)
 
 
-def visible_indices(mask: Tensor) -> Tensor:
+def visible_indices(mask: Tensor, count: int | None = None) -> Tensor:
     """(B, L) mask -> (B, V) positions of the visible tokens, ascending.
+
+    Args:
+        mask: of tokens.
+        count: how many of each sample are visible, which the caller vouches for; where it is left
+            out, the mask is asked, which waits for a GPU.
 
     Raises:
         ValueError: the samples do not all hide the same number of tokens, or nothing is visible.
     """
+    if count is not None:
+        return visible_first(mask)[:, :count]
     visible = (~mask).sum(dim=1)
     fewest, most = int(visible.min()), int(visible.max())
     if fewest != most or fewest == 0:
@@ -41,9 +48,9 @@ def visible_indices(mask: Tensor) -> Tensor:
     return visible_first(mask)[:, :most]
 
 
-def hidden_indices(mask: Tensor) -> Tensor:
-    """(B, L) mask -> (B, M) positions of the hidden tokens, ascending."""
-    return visible_indices(~mask)
+def hidden_indices(mask: Tensor, count: int | None = None) -> Tensor:
+    """(B, L) mask -> (B, M) positions of the hidden tokens, ascending; see `visible_indices`."""
+    return visible_indices(~mask, count)
 
 
 def gather_patches(patches: Tensor, indices: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from mmmim.layers.tokens import gather_tokens
 from mmmim.layers.windows import join_windows, split_windows
 
 
@@ -39,6 +40,16 @@ class Attention(nn.Module):
         if bias is None and self.relative_position is not None:
             bias = self.relative_position(query, grid)
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+    def at(self, tokens: Tensor, queries: Tensor) -> Tensor:
+        """What (B, M, D) of the tokens (B, N, D) attend to in all of them -> (B, M, D)."""
+        dim = tokens.shape[-1]
+        weights, biases = self.qkv.weight.split((dim, 2 * dim)), self.qkv.bias.split((dim, 2 * dim))
+        query = F.linear(queries, weights[0], biases[0]).unflatten(-1, (self.num_heads, -1))
+        both = F.linear(tokens, weights[1], biases[1]).unflatten(-1, (2, self.num_heads, -1))
+        key, value = both.permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(query.transpose(1, 2), key, value)
         return self.proj(out.transpose(1, 2).flatten(2))
 
 
@@ -106,6 +117,17 @@ class Block(nn.Module):
         `bias`: see `Attention`; N there is a window's.
         """
         tokens = tokens + self.drop_path(self.ls1(self._attend(self.norm1(tokens), grid, bias)))
+        return tokens + self.drop_path(self.ls2(self.mlp(self.norm2(tokens))))
+
+    def at(self, tokens: Tensor, indices: Tensor) -> Tensor:
+        """`forward` at some positions: (B, N, D) and (B, M) -> (B, M, D).
+
+        Of the others only keys and values are computed. For blocks without windows and relative
+        positions.
+        """
+        normed = self.norm1(tokens)
+        attended = self.attn.at(normed, gather_tokens(normed, indices))
+        tokens = gather_tokens(tokens, indices) + self.drop_path(self.ls1(attended))
         return tokens + self.drop_path(self.ls2(self.mlp(self.norm2(tokens))))
 
     def _attend(self, tokens: Tensor, grid: tuple[int, int] | None, bias: Tensor | None) -> Tensor:

@@ -2,6 +2,20 @@
 
 from mmmim.masking.attentive import attentive_mask
 from mmmim.masking.mixing import mixing_mask
-from mmmim.masking.random import block_mask, complementary_masks, random_mask
+from mmmim.masking.random import (
+    block_mask,
+    complementary_masks,
+    count_parts,
+    count_visible,
+    random_mask,
+)
 
-__all__ = ["attentive_mask", "block_mask", "complementary_masks", "mixing_mask", "random_mask"]
+__all__ = [
+    "attentive_mask",
+    "block_mask",
+    "complementary_masks",
+    "count_parts",
+    "count_visible",
+    "mixing_mask",
+    "random_mask",
+]

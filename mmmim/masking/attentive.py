@@ -4,7 +4,7 @@ import torch
 from mmengine.dist import get_rank, get_world_size
 from torch import Tensor
 
-from mmmim.masking.random import check_ratio, hide_all_but
+from mmmim.masking.random import check_ratio, count_visible, hide_all_but
 
 
 def attentive_mask(importance: Tensor, ratio: float) -> Tensor:
@@ -25,7 +25,7 @@ def attentive_mask(importance: Tensor, ratio: float) -> Tensor:
             device, as torch.multinomial's does.
     """
     batch, length = importance.shape
-    keep = int(length * (1 - ratio))
+    keep = count_visible(length, ratio)
     check_ratio(ratio, keep, length)
     torch._assert_async(
         (importance > 0).all(),

@@ -14,9 +14,14 @@ def random_mask(batch: int, length: int, ratio: float, device: torch.device | st
     Raises:
         ValueError: `ratio` leaves no patch visible, or hides none.
     """
-    keep = int(length * (1 - ratio))
+    keep = count_visible(length, ratio)
     check_ratio(ratio, keep, length)
     return hide_all_but(_shuffled(batch, length, device)[:, :keep], length)
+
+
+def count_visible(length: int, ratio: float) -> int:
+    """How many of `length` patches stay visible (facebookresearch/mae models_mae.py:129)."""
+    return int(length * (1 - ratio))
 
 
 def hide_all_but(visible: Tensor, length: int) -> Tensor:
@@ -69,7 +74,7 @@ def complementary_masks(batch: int, length: int, ratio: float, device: torch.dev
     Raises:
         ValueError: the visible share does not divide the patches into equal parts.
     """
-    parts = round(1 / (1 - ratio)) if ratio < 1 else 0
+    parts = count_parts(ratio)
     if parts < 2 or abs(parts * (1 - ratio) - 1) > 1e-6 or length % parts:
         ratios = [f"{1 - 1 / n:.4g}" for n in range(2, 11) if length % n == 0]
         raise ValueError(
@@ -78,6 +83,11 @@ def complementary_masks(batch: int, length: int, ratio: float, device: torch.dev
         )
     parts_visible = _shuffled(batch, length, device).unflatten(1, (parts, -1)).transpose(0, 1)
     return hide_all_but(parts_visible, length)
+
+
+def count_parts(ratio: float) -> int:
+    """How many masks show every patch once."""
+    return round(1 / (1 - ratio)) if ratio < 1 else 0
 
 
 def _shuffled(batch: int, length: int, device: torch.device | str) -> Tensor:

@@ -8,7 +8,7 @@ the loss, since the depthwise convolutions see masked input and the strided ones
 from torch import Tensor
 
 from mmmim.decoders import MultiScaleFusion, PixelDecoder
-from mmmim.masking import complementary_masks
+from mmmim.masking import complementary_masks, count_parts
 from mmmim.methods.pixel_method import PixelMethod
 from mmmim.registry import MODELS
 from mmmim.targets import PixelTarget
@@ -50,9 +50,9 @@ class ConvMAE(PixelMethod):
         self.target = PixelTarget(patch_size, norm_pix)
         self.mask_ratio = mask_ratio
 
-    def encode(self, images: Tensor, mask: Tensor) -> Tensor:
+    def encode(self, images: Tensor, mask: Tensor, visible: int) -> Tensor:
         """(B, 3, H, W) and mask (B, L) -> (B, V, D): visible patches, all stages in one."""
-        return self.fusion(self.backbone.encode_visible_stages(images, mask))
+        return self.fusion(self.backbone.encode_visible_stages(images, mask, visible))
 
 
 @MODELS.register_module()
@@ -71,3 +71,6 @@ class FastConvMAE(ConvMAE):
         length = self.count_patches(images)
         masks = complementary_masks(len(images), length, self.mask_ratio, images.device)
         return masks.flatten(0, 1)
+
+    def count_visible(self, images: Tensor) -> int:
+        return self.count_patches(images) // count_parts(self.mask_ratio)

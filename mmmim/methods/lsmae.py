@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from mmmim.masking import block_mask
+from mmmim.masking import block_mask, count_visible
 from mmmim.methods.mae import MAE
 from mmmim.registry import MODELS
 
@@ -34,3 +34,7 @@ class LSMAE(MAE):
         p = self.backbone.patch_size
         grid = (images.shape[2] // p, images.shape[3] // p)
         return block_mask(len(images), grid, self.mask_block, self.mask_ratio, images.device)
+
+    def count_visible(self, images: Tensor) -> int:
+        square = self.mask_block**2
+        return square * count_visible(self.count_patches(images) // square, self.mask_ratio)

@@ -44,6 +44,6 @@ class MAE(PixelMethod):
         self.target = PixelTarget(patch_size, norm_pix)
         self.mask_ratio = mask_ratio
 
-    def encode(self, images: Tensor, mask: Tensor) -> Tensor:
+    def encode(self, images: Tensor, mask: Tensor, visible: int) -> Tensor:
         """(B, 3, H, W) and mask (B, L) -> (B, 1 + V, D): the class token, then the visible patches."""
-        return self.backbone.encode_visible(images, mask)
+        return self.backbone.encode_visible(images, mask, visible)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from mmmim.decoders import DynamicAlignment
 from mmmim.methods.base import Method
-from mmmim.methods.students import MixedStudent, Mixture, VisibleStudent
+from mmmim.methods.students import MixedStudent, Mixture, Shown, VisibleStudent
 from mmmim.registry import MODELS
 from mmmim.targets import Teacher, TeacherStates
 
@@ -115,7 +115,7 @@ class MaskAlign(Method):
         return losses
 
     def align(
-        self, images: Tensor, teacher: TeacherStates, mask: Tensor | Mixture
+        self, images: Tensor, teacher: TeacherStates, mask: Shown | Mixture
     ) -> tuple[list[Tensor], list[Tensor]]:
         """Student's and teacher's tokens (B, N, D) of each layer that counts, in float32."""
         states = self.student.states(self.backbone, images, mask)

@@ -5,22 +5,22 @@ from torch import Tensor
 
 from mmmim.layers.patches import flatten_pixels, join_patches, split_patches
 from mmmim.layers.tokens import hidden_indices
-from mmmim.masking import random_mask
+from mmmim.masking import count_visible, random_mask
 from mmmim.methods.base import Method
 
 
 class PixelMethod(Method):
     """A method has a `backbone`, an `encode`, a `decoder`, a `target` and a `mask_ratio`."""
 
-    def encode(self, images: Tensor, mask: Tensor) -> Tensor:
-        """(B, 3, H, W) and mask (K * B, L) -> what the decoder reads, visible patches alone."""
+    def encode(self, images: Tensor, mask: Tensor, visible: int) -> Tensor:
+        """(B, 3, H, W) and mask (K * B, L) -> what the decoder reads, V visible patches alone."""
         raise NotImplementedError
 
     def loss(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) -> mean squared error on hidden patches (models_mae.py:198-216)."""
-        mask = self.draw_masks(images)
-        prediction = self.decoder(self.encode(images, mask), mask)
-        target = self.target(images, mask)
+        mask, visible = self.draw_masks(images), self.count_visible(images)
+        prediction = self.decoder(self.encode(images, mask, visible), mask)
+        target = self.target(images, mask, mask.shape[1] - visible)
         return dict(loss=(prediction.float() - target).square().mean())
 
     def draw_masks(self, images: Tensor) -> Tensor:
@@ -31,6 +31,10 @@ class PixelMethod(Method):
         """(B, 3, H, W) -> (B, L) bool, True = hidden."""
         return random_mask(len(images), self.count_patches(images), self.mask_ratio, images.device)
 
+    def count_visible(self, images: Tensor) -> int:
+        """V, the patches that a mask of `draw_masks` shows; known without asking the mask."""
+        return count_visible(self.count_patches(images), self.mask_ratio)
+
     @torch.no_grad()
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         """(B, 3, H, W) -> reconstruction and target (B, 3, H, W), mask (B, L).
@@ -39,7 +43,7 @@ class PixelMethod(Method):
         All are in the scale of `images`.
         """
         mask = self.draw_mask(images)
-        prediction = self.decoder(self.encode(images, mask), mask)
+        prediction = self.decoder(self.encode(images, mask, self.count_visible(images)), mask)
         seen = self.target.seen_as(images)
         hidden = self.target.to_pixels(prediction, images, mask)
 

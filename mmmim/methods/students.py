@@ -6,8 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from mmmim.layers.tokens import at_scale, visible_indices
-from mmmim.masking import attentive_mask, mixing_mask, random_mask
+from mmmim.masking import attentive_mask, count_visible, mixing_mask, random_mask
 from mmmim.targets import TeacherStates
+
+
+class Shown(NamedTuple):
+    """A mask (B, L), True = hidden, and how many patches of each image are not."""
+
+    mask: Tensor
+    count: int
 
 
 class VisibleStudent:
@@ -22,28 +29,31 @@ class VisibleStudent:
         self.grid = backbone.grid
         self.with_cls_token = getattr(backbone, "cls_token", None) is not None
 
-    def draw_mask(self, images: Tensor, ratio: float, importance: Tensor | None) -> Tensor:
-        """(B, L) bool, True = hidden: attentive where there is an importance, else random."""
+    def draw_mask(self, images: Tensor, ratio: float, importance: Tensor | None) -> Shown:
+        """Attentive where there is an importance, else random."""
+        length = self.grid[0] * self.grid[1]
+        count = count_visible(length, ratio)
         if importance is not None:
-            return attentive_mask(importance, ratio)
-        return random_mask(len(images), self.grid[0] * self.grid[1], ratio, images.device)
+            return Shown(attentive_mask(importance, ratio), count)
+        return Shown(random_mask(len(images), length, ratio, images.device), count)
 
-    def hide_nothing(self, images: Tensor) -> Tensor:
+    def hide_nothing(self, images: Tensor) -> Shown:
         """A mask that shows the student all patches."""
         length = self.grid[0] * self.grid[1]
-        return torch.zeros(len(images), length, dtype=torch.bool, device=images.device)
+        mask = torch.zeros(len(images), length, dtype=torch.bool, device=images.device)
+        return Shown(mask, length)
 
-    def states(self, backbone: nn.Module, images: Tensor, mask: Tensor) -> list[Tensor]:
+    def states(self, backbone: nn.Module, images: Tensor, shown: Shown) -> list[Tensor]:
         """Tokens (B, [1 +] V, D) after each block."""
-        return backbone.visible_states(images, mask)
+        return backbone.visible_states(images, *shown)
 
-    def targets(self, teacher: TeacherStates, mask: Tensor) -> list[Tensor]:
+    def targets(self, teacher: TeacherStates, shown: Shown) -> list[Tensor]:
         """Of each layer of the teacher, its tokens where the student has its own."""
-        return teacher.targets(visible_indices(mask))
+        return teacher.targets(visible_indices(*shown))
 
-    def hidden(self, mask: Tensor, batch: int) -> Tensor:
+    def hidden(self, shown: Shown, batch: int) -> Tensor:
         """(B, L) bool, what is hidden of each image."""
-        return mask
+        return shown.mask
 
 
 class Mixture(NamedTuple):
@@ -56,7 +66,7 @@ class Mixture(NamedTuple):
 class MixedStudent:
     """A MixMIMTransformer that sees every image mixed with its partner, by its tokens at stride 16.
 
-    Attributes and methods: as `VisibleStudent`, on a `Mixture` in the place of a mask.
+    Attributes and methods: as `VisibleStudent`, on a `Mixture` in the place of what is `Shown`.
     """
 
     def __init__(self, backbone: nn.Module) -> None:

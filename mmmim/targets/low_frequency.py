@@ -99,9 +99,9 @@ class LowFrequencyTarget(nn.Module):
         self.low_pass = low_pass
         self.pixels = pixels
 
-    def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, mask: Tensor | None = None, hidden: int | None = None) -> Tensor:
         """(B, 3, H, W) and mask (K * B, L) -> (K * B, M, p * p * 3) float32; see `PixelTarget`."""
-        return self.pixels(self.low_pass(images), mask)
+        return self.pixels(self.low_pass(images), mask, hidden)
 
     def to_pixels(self, prediction: Tensor, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `PixelTarget.to_pixels`; the statistics are those of the filtered image."""

