@@ -51,7 +51,7 @@ def _cure(runner: Runner) -> str:
             f"train_dataloader.num_workers={cores}"
         )
     return (
-        f"Its {cores} cores are busy with {workers} workers: decode once, where the images fit into memory "
+        f"Its {cores} cores have {workers} workers: decode once, where the images fit into memory "
         "(train_dataloader.dataset.cache_gb), store smaller ones, or repeat them "
         "(train_dataloader.sampler.repeats=2)"
     )
