@@ -98,7 +98,7 @@ def fit_to_cpu(cfg: Config) -> None:
         broadcast_buffers=False,
         find_unused_parameters=cfg.get("find_unused_parameters", False),
     )
-    if _replace_sync_bn(cfg.model):
+    if replace_sync_bn(cfg.model):
         print_log("no GPU: SyncBN becomes BN, with statistics per process", logger="current")
 
 
@@ -135,7 +135,7 @@ def _rendezvous(launcher: str) -> dict:
     )
 
 
-def _replace_sync_bn(model: dict) -> bool:
+def replace_sync_bn(model: dict) -> bool:
     """Turn every dict(type="SyncBN") of the model into BN; -> whether there was one."""
     found = [node for node in _dicts(model) if node.get("type") == "SyncBN"]
     for node in found:

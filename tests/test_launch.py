@@ -102,9 +102,9 @@ def test_without_a_gpu_only_torchrun_launches_several_processes():
 
 def test_sync_bn_is_replaced_wherever_it_stands():
     model = dict(head=[dict(norm_cfg=dict(type="SyncBN", requires_grad=True))], neck=dict(type="FPN"))
-    assert launch._replace_sync_bn(model)
+    assert launch.replace_sync_bn(model)
     assert model["head"][0]["norm_cfg"] == dict(type="BN", requires_grad=True)
-    assert not launch._replace_sync_bn(model)
+    assert not launch.replace_sync_bn(model)
 
 
 @pytest.mark.parametrize("norm", ["BN", "SyncBN"])

@@ -17,6 +17,11 @@ import timm.models.vision_transformer as timm_vit
 from torch import nn
 
 
+def mae(folder: Path) -> nn.Module:
+    """facebookresearch/mae: base, normalised pixels; `model(images)` gives (loss, prediction, mask)."""
+    return import_official(folder, "models_mae").mae_vit_base_patch16(norm_pix_loss=True)
+
+
 def convmae(folder: Path) -> nn.Module:
     """Alpha-VL/ConvMAE: base, normalised pixels; `model(images)` gives (loss, prediction, mask)."""
     module = import_official(folder, "models_convmae")
@@ -86,7 +91,13 @@ def maskalign(folder: Path, teacher: str = "openai/clip-vit-base-patch16", **opt
 
 
 # Method of a config -> its official implementation.
-OFFICIAL = {"ConvMAE": convmae, "FastConvMAE": fastconvmae, "MaskAlign": maskalign, "MixMIM": mixmim}
+OFFICIAL = {
+    "ConvMAE": convmae,
+    "FastConvMAE": fastconvmae,
+    "MAE": mae,
+    "MaskAlign": maskalign,
+    "MixMIM": mixmim,
+}
 
 
 class _Mmpretrain(nn.Module):
@@ -119,8 +130,30 @@ def mmpretrain_mixmim() -> nn.Module:
     )
 
 
+def mmpretrain_mae() -> nn.Module:
+    """mmpretrain's MAE, base (its configs/_base_/models/mae_vit-base-p16.py)."""
+    loss = dict(type="PixelReconstructionLoss", criterion="L2")
+    return _Mmpretrain(
+        dict(
+            type="MAE",
+            backbone=dict(type="MAEViT", arch="b", patch_size=16, mask_ratio=0.75),
+            neck=dict(
+                type="MAEPretrainDecoder",
+                patch_size=16,
+                in_chans=3,
+                embed_dim=768,
+                decoder_embed_dim=512,
+                decoder_depth=8,
+                decoder_num_heads=16,
+                mlp_ratio=4.0,
+            ),
+            head=dict(type="MAEPretrainHead", norm_pix=True, patch_size=16, loss=loss),
+        )
+    )
+
+
 # Method of a config -> mmpretrain's implementation.
-MMPRETRAIN = {"MixMIM": mmpretrain_mixmim}
+MMPRETRAIN = {"MAE": mmpretrain_mae, "MixMIM": mmpretrain_mixmim}
 
 
 class _Block(timm_vit.Block):

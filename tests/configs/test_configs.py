@@ -165,7 +165,7 @@ def shrink(cfg: Config, folder: Path) -> dict:
         if "auxiliary_head" in model:
             model.auxiliary_head.update(in_channels=widths[model.auxiliary_head.in_index])
         model.data_preprocessor.size = (SIZE, SIZE)
-    launch._replace_sync_bn(model)
+    launch.replace_sync_bn(model)
     return model
 
 

@@ -191,7 +191,7 @@ def test_what_is_attended_to_is_kept(teachers):
     model = build(teachers["cls"])
     importance = torch.full((1, 16), 1e-6)
     importance[:, [2, 5, 7, 11]] = 1.0
-    mask = model.student.draw_mask(torch.randn(1, 3, 32, 32), 0.7, importance)
+    mask = model.student.draw_mask(torch.randn(1, 3, 32, 32), 0.7, importance).mask
     assert (~mask[0]).nonzero().flatten().tolist() == [2, 5, 7, 11]
 
 

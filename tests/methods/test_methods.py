@@ -71,6 +71,18 @@ def test_a_loss_is_positive_seeded_and_reaches_every_parameter(config):
 
 
 @every_method
+def test_a_loss_compiles_without_a_graph_break(config):
+    """Which also says that no step waits for a GPU to tell a number."""
+    model, images = MODELS.build(config), torch.randn(4, 3, 32, 32)
+    torch._dynamo.reset()
+    losses = []
+    for loss in (model.loss, torch.compile(model.loss, fullgraph=True, backend="eager")):
+        torch.manual_seed(0)
+        losses.append(loss(images)["loss"])
+    assert torch.equal(*losses)
+
+
+@every_method
 def test_modes(config):
     model = MODELS.build(config).eval()
     images = torch.randn(2, 3, 32, 32)
@@ -173,7 +185,9 @@ def test_fastconvmae_is_the_mean_of_one_pass_per_mask():
     torch.manual_seed(0)
     masks = complementary_masks(2, 16, 0.75, "cpu")
     separate = [
-        (model.decoder(model.encode(images, mask), mask) - model.target(images, mask)).square().mean()
+        (model.decoder(model.encode(images, mask, 4), mask) - model.target(images, mask))
+        .square()
+        .mean()
         for mask in masks
     ]
     assert len(separate) == 4
@@ -200,8 +214,10 @@ class Precomputed(torch.nn.Module):
         super().__init__()
         self.pixels, self.filtered = pixels, filtered
 
-    def forward(self, images: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
-        return self.pixels(self.filtered, mask)
+    def forward(
+        self, images: torch.Tensor, mask: torch.Tensor | None = None, hidden: int | None = None
+    ) -> torch.Tensor:
+        return self.pixels(self.filtered, mask, hidden)
 
 
 @pytest.mark.parametrize("host", [MAE, LSMAE, CONVMAE, FAST, MIXMIM], ids=lambda host: host["type"])

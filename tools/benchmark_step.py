@@ -1,0 +1,175 @@
+"""A training step of pretraining, without the optimiser, whose work is the same for all."""
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from mmengine import Config
+from peers import MMPRETRAIN, OFFICIAL
+from timing import Work, count_flops, held_mib, measure, peak_flops, write
+
+import mmmim  # noqa: F401  registers the methods
+from mmmim.backbones.conv_vit import SIZES
+from mmmim.masking import count_visible, random_mask
+from mmmim.methods import MaskAlign
+from mmmim.registry import MODELS
+from mmmim.targets import LowFrequencyTarget
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("configs", nargs="+", help="of pretraining methods")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument(
+        "--against", nargs="+", default=[], help="clone of the official repository, or 'mmpretrain'"
+    )
+    other.add_argument("--mask-ratios", type=float, nargs="+")
+    parser.add_argument("--size", type=int, help="of the images; the config's where left out")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--compile", action="store_true", help="ours by torch.compile too")
+
+
+def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    if len(args.configs) > 1 and (args.against or args.mask_ratios):
+        parser.error("--against and --mask-ratios take one config")
+
+
+def run(args: argparse.Namespace) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        models = {path: _method(path, Path(folder), args.size) for path in args.configs}
+        _run(args, models)
+
+
+def _run(args: argparse.Namespace, models: dict[str, dict]) -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    sizes = {path: _backbone(model).get("img_size", 224) for path, model in models.items()}
+    size = sizes[args.configs[0]]
+    if set(sizes.values()) != {size}:
+        raise ValueError(f"configs of one image size can be compared, got {sizes}")
+    images = torch.randn(args.batch, 3, size, size, device=device)
+    steps = _steps(args, models, images)
+    timings = measure([Work(n, step, args.batch) for n, step in steps.items()], args.repeats, device)
+    for timing in timings:
+        timing.flops = count_flops(steps[timing.name])
+        timing.held_mib = held_mib(steps[timing.name])
+    title = f"{args.configs[0]}: batch {args.batch}, {size} pixels, {args.dtype}"
+    write(title, timings, peak_flops(device, getattr(torch, args.dtype)), args.out)
+
+
+def _backbone(model: dict) -> dict:
+    return model.get("host", model).backbone
+
+
+def _method(path: str, folder: Path, size: int | None) -> dict:
+    """The model of a config; a teacher whose file is not there gets one of random weights."""
+    model = Config.fromfile(path).model
+    if size:
+        _backbone(model).img_size = size
+    if "teacher" in model and not Path(model.teacher.checkpoint).is_file():
+        model.teacher.checkpoint = str(folder / f"{model.teacher.name}.pth")
+        torch.save(MODELS.build(model).teacher.model.state_dict(), model.teacher.checkpoint)
+    return model
+
+
+def _steps(
+    args: argparse.Namespace, models: dict[str, dict], images: torch.Tensor
+) -> dict[str, Callable[[], None]]:
+    """What to run in turn, by name; the first is what the others are compared with."""
+    device, (model, *others) = images.device, models.values()
+    if others:
+        named = {
+            f"{Path(path).parent.name}/{Path(path).stem}": MODELS.build(m) for path, m in models.items()
+        }
+    elif args.mask_ratios:
+        named = {f"ratio {r:g}": MODELS.build({**model, "mask_ratio": r}) for r in args.mask_ratios}
+    else:
+        named = {"ours": MODELS.build(model), **_peers(args.against, model)}
+    named = {name: m.to(device).train() for name, m in named.items()}
+    steps = {name: _step(m, images, args.dtype) for name, m in named.items()}
+    for name, m in named.items():
+        if isinstance(m, MaskAlign):
+            steps[f"teacher of {name}"] = _teacher_step(m, images, args.dtype)
+        if isinstance(getattr(m, "target", None), LowFrequencyTarget):
+            steps[f"filter of {name}"] = _filter_step(m, images)
+    if args.compile:
+        ours = next(iter(named.values()))
+        steps["ours, compiled"] = _step(torch.compile(ours), images, args.dtype)
+    if args.mask_ratios and model["type"] == "ConvMAE":
+        backbone = _convolutional_stages(model).to(device).train()
+        for ratio in args.mask_ratios:
+            steps[f"stages at {ratio:g}"] = _encoder_step(backbone, images, ratio, args.dtype)
+    return steps
+
+
+def _peers(names: list[str], model: dict) -> dict[str, torch.nn.Module]:
+    backbone = _backbone(model)
+    if names and (backbone.get("arch") != "base" or backbone.get("img_size") != 224):
+        raise ValueError("--against compares base sizes at 224 pixels; take such a config")
+    peers = {}
+    for name in names:
+        known = MMPRETRAIN if name == "mmpretrain" else OFFICIAL
+        if model["type"] not in known:
+            raise ValueError(f"--against {name} knows {', '.join(known)}, got {model['type']}")
+        build = known[model["type"]]
+        peers |= {"mmpretrain": build()} if name == "mmpretrain" else {"official": build(Path(name))}
+    return peers
+
+
+def _step(model: torch.nn.Module, images: torch.Tensor, dtype: str) -> Callable[[], None]:
+    def step() -> None:
+        with _autocast(images, dtype):
+            output = model(images)
+        loss = output["loss"] if isinstance(output, dict) else output[0]
+        loss.backward()
+        model.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _teacher_step(method: MaskAlign, images: torch.Tensor, dtype: str) -> Callable[[], None]:
+    """What a step of MaskAlign spends on its teacher."""
+
+    @torch.no_grad()
+    def step() -> None:
+        with _autocast(images, dtype):
+            states = method.teacher(images)
+            importance = states.importance() if method.attentive else None
+            shown = method.student.draw_mask(images, method.mask_ratio, importance)
+            method.student.targets(states, shown)
+
+    return step
+
+
+def _filter_step(method: torch.nn.Module, images: torch.Tensor) -> Callable[[], None]:
+    """What PixMIM adds to a step of its host."""
+    return lambda: method.target.low_pass(images)
+
+
+def _convolutional_stages(model: dict) -> torch.nn.Module:
+    """The backbone of a ConvMAE config without its transformer blocks."""
+    arch = model["backbone"].get("arch", "base")
+    size = SIZES[arch] if isinstance(arch, str) else arch
+    arch = {**size, "depths": (*size["depths"][:2], 0)}
+    return MODELS.build({**model["backbone"], "arch": arch})
+
+
+def _encoder_step(
+    backbone: torch.nn.Module, images: torch.Tensor, ratio: float, dtype: str
+) -> Callable[[], None]:
+    length = backbone.grid[0] * backbone.grid[1]
+
+    def step() -> None:
+        mask = random_mask(len(images), length, ratio, images.device)
+        with _autocast(images, dtype):
+            tokens = backbone.encode_visible(images, mask, count_visible(length, ratio))
+        tokens.float().square().sum().backward()
+        backbone.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _autocast(images: torch.Tensor, dtype: str) -> torch.autocast:
+    mixed = dtype == "bfloat16"
+    return torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=mixed)

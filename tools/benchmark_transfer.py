@@ -1,0 +1,134 @@
+"""A training step of a detector or segmenter, without the optimiser."""
+
+import argparse
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from mmengine import Config
+from mmengine.registry import DefaultScope
+from timing import Work, count_flops, held_mib, measure, peak_flops, write
+
+import mmmim  # noqa: F401  (first: it makes mmcv's operators importable)
+from mmmim.launch import replace_sync_bn
+from mmmim.registry import MODELS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("configs", nargs="+", help="of detection or segmentation")
+    parser.add_argument(
+        "--against",
+        choices=["openmmlab"],
+        help="the same model on OpenMMLab's own backbone of that kind and size",
+    )
+    parser.add_argument("--size", type=int, help="side of the images; the recipe's where left out")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+
+
+def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    pass
+
+
+def run(args: argparse.Namespace) -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    steps = {}
+    for path in args.configs:
+        cfg = Config.fromfile(path)
+        name = path.rpartition("/")[2].removesuffix(".py")
+        steps[name] = _step(cfg, cfg.model, args, device)
+        if args.against:
+            peer, model = _on_openmmlabs_backbone(cfg)
+            steps[f"{name}, {peer}"] = _step(cfg, model, args, device)
+    works = [Work(name, step, args.batch) for name, step in steps.items()]
+    timings = measure(works, args.repeats, device)
+    for timing in timings:
+        timing.flops = count_flops(steps[timing.name])
+        timing.held_mib = held_mib(steps[timing.name])
+    title = f"transfer: batch {args.batch}, {args.dtype}"
+    write(title, timings, peak_flops(device, getattr(torch, args.dtype)), args.out)
+
+
+def _step(cfg: Config, model: dict, args: argparse.Namespace, device: str) -> Callable[[], None]:
+    size = args.size or (1024 if cfg.default_scope == "mmdet" else 512)
+    model = copy.deepcopy(model)
+    if device == "cpu":
+        replace_sync_bn(model)
+    if args.size and cfg.default_scope == "mmdet":
+        model["data_preprocessor"]["pad_size_divisor"] = 32
+    if args.size and cfg.default_scope == "mmseg":
+        model["data_preprocessor"]["size"] = (size, size)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        built = MODELS.build(model).to(device).train()
+    images = torch.randint(0, 255, (args.batch, 3, size, size), dtype=torch.uint8)
+    batch = dict(inputs=list(images), data_samples=[_sample(cfg, size) for _ in images])
+
+    def step() -> None:
+        mixed = args.dtype == "bfloat16"
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=mixed):
+            data = built.data_preprocessor(copy.deepcopy(batch), training=True)
+            loss, _ = built.parse_losses(built(**data, mode="loss"))
+        loss.backward()
+        built.zero_grad(set_to_none=True)
+
+    return step
+
+
+def _sample(cfg: Config, size: int):
+    """One square object of class 1 in the middle."""
+    meta = dict(img_shape=(size, size), ori_shape=(size, size), pad_shape=(size, size))
+    low, high = size // 4, 3 * size // 4
+    mask = np.zeros((1, size, size), np.uint8)
+    mask[:, low:high, low:high] = 1
+    if cfg.default_scope == "mmseg":
+        from mmengine.structures import PixelData
+        from mmseg.structures import SegDataSample
+
+        sample = SegDataSample(metainfo=meta)
+        sample.gt_sem_seg = PixelData(data=torch.from_numpy(mask).long())
+        return sample
+    from mmdet.structures import DetDataSample
+    from mmdet.structures.mask import BitmapMasks
+    from mmengine.structures import InstanceData
+
+    sample = DetDataSample(metainfo=meta)
+    sample.gt_instances = InstanceData(
+        bboxes=torch.tensor([[float(low), low, high, high]]),
+        labels=torch.tensor([1]),
+        masks=BitmapMasks(mask, size, size),
+    )
+    return sample
+
+
+def _on_openmmlabs_backbone(cfg: Config) -> tuple[str, dict]:
+    """The model of a base-size config with the backbone that OpenMMLab has for this.
+
+    mmdet's Swin-B for MixMIM's (its maps have the same widths), mmpretrain's ViTSAM for ViTDet's ViT
+    and mmseg's MAE for UperNet's.
+
+    Raises:
+        ValueError: there is none.
+    """
+    backbone = cfg.model.backbone
+    kind = backbone.type.rpartition(".")[2]
+    if kind == "MixMIMTransformer":
+        peer = dict(
+            type="mmdet.SwinTransformer", embed_dims=128, num_heads=[4, 8, 16, 32], window_size=14
+        )
+        peer |= dict(depths=[2, 2, 18, 2], drop_path_rate=0.0, convert_weights=False)
+        name = "mmdet's Swin-B"
+    elif kind == "ViT" and cfg.default_scope == "mmdet":
+        import mmpretrain.models  # noqa: F401  registers it
+
+        peer = dict(
+            type="mmpretrain.ViTSAM", arch="base", img_size=1024, out_channels=0, window_size=14
+        )
+        name = "mmpretrain's ViTSAM-B"
+    elif kind == "ViT":
+        peer = dict(type="mmseg.MAE", img_size=(512, 512), init_values=1.0, drop_path_rate=0.1)
+        peer |= dict(out_indices=[3, 5, 7, 11])
+        name = "mmseg's MAE-B"
+    else:
+        raise ValueError(f"OpenMMLab has no backbone like {kind} to compare with")
+    return name, {**cfg.model, "backbone": peer}

@@ -1,0 +1,173 @@
+"""Timing pieces of work in turn, and a table of what was seen: shared by benchmark.py's parts."""
+
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+WARM_UP = 2
+# Dense bfloat16 tensor operations per second, as NVIDIA's data sheets give them.
+PUBLISHED_PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something to time.
+
+    Attributes:
+        name: for the table.
+        run: does it once.
+        images: that it handles.
+    """
+
+    name: str
+    run: Callable[[], object]
+    images: int
+
+
+@dataclass
+class Timing:
+    """What was seen of a `Work`.
+
+    Attributes:
+        name: of the work.
+        images: that one run handles.
+        seconds: of each run, without the warm-up.
+        flops: of one run, None where they were not counted.
+        held_mib: what autograd keeps for the backward pass, parameters among it.
+        peak_mib: memory that a run adds on a GPU.
+    """
+
+    name: str
+    images: int
+    seconds: list[float] = field(default_factory=list)
+    flops: float | None = None
+    held_mib: float | None = None
+    peak_mib: float | None = None
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def measure(works: Sequence[Work], repeats: int, device: str) -> list[Timing]:
+    """Run all in turn, `repeats` times: other load on the machine meets all.
+
+    All models lie in memory together, so a run's memory is counted without any model's weights.
+    """
+    timings = [Timing(work.name, work.images) for work in works]
+    for round_ in range(WARM_UP + repeats):
+        for work, timing in zip(works, timings, strict=True):
+            if device == "cuda":
+                torch.cuda.synchronize()
+                torch.cuda.reset_peak_memory_stats()
+                before = torch.cuda.memory_allocated()
+            start = time.perf_counter()
+            work.run()
+            if device == "cuda":
+                torch.cuda.synchronize()
+                timing.peak_mib = (torch.cuda.max_memory_allocated() - before) / 2**20
+            if round_ >= WARM_UP:
+                timing.seconds.append(time.perf_counter() - start)
+    return timings
+
+
+def count_flops(run: Callable[[], object]) -> float:
+    """Operations of matrix products and convolutions in one run, two per multiply-add."""
+    # Fused attention on a CPU is not known to torch's counter; its plain form is.
+    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        run()
+    return float(counter.get_total_flops())
+
+
+def held_mib(run: Callable[[], object]) -> float:
+    """MiB of tensors that autograd keeps from the forward to the backward pass, each storage once."""
+    storages: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        run()
+    return sum(storages.values()) / 2**20
+
+
+def peak_flops(device: str, dtype: torch.dtype) -> tuple[float, str]:
+    """Operations per second that this device can do, and where the number is from."""
+    if device == "cuda" and dtype == torch.bfloat16:
+        for name, peak in PUBLISHED_PEAKS.items():
+            if name in torch.cuda.get_device_name():
+                return peak, f"{name}'s published {peak / 1e12:.0f} TFLOP/s in bfloat16"
+    side = 8192 if device == "cuda" else 2048
+    a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+    (timing,) = measure([Work("product", lambda: a @ b, 1)], 5, device)
+    peak = 2 * side**3 / min(timing.seconds)
+    return peak, f"the {peak / 1e12:.3g} TFLOP/s of a {side}x{side} matrix product in {dtype}, here"
+
+
+def machine() -> str:
+    """The machine and the software, in a line."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
+    return f"{platform.machine()}, {cores} cores, {threads} threads, {gpu}, torch {torch.__version__}"
+
+
+def table(timings: Sequence[Timing], peak: tuple[float, str] | None = None) -> str:
+    """Markdown; ratios are to the first row, by the median of the rounds' ratios."""
+    first = timings[0]
+    columns: dict[str, Callable[[Timing], str]] = {
+        "": lambda t: t.name,
+        "a run": lambda t: f"{_ms(t.median)} ms ({_ms(min(t.seconds))} to {_ms(max(t.seconds))})",
+        "images/s": lambda t: f"{t.images / t.median:.1f}",
+        "time of the first's": lambda t: f"{_ratio(t, first):.2f}",
+    }
+    if any(t.held_mib is not None for t in timings):
+        columns["held for backward"] = lambda t: f"{t.held_mib:.0f} MiB"
+    if any(t.peak_mib is not None for t in timings):
+        columns["peak memory"] = lambda t: f"{t.peak_mib:.0f} MiB"
+    if peak is not None:
+        columns["share of peak"] = lambda t: f"{t.flops / t.median / peak[0]:.0%}" if t.flops else ""
+    rows = [list(columns), ["---"] * len(columns)]
+    rows += [[cell(timing) for cell in columns.values()] for timing in timings]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    if peak is not None:
+        lines += ["", f"Share of {peak[1]}."]
+    return "\n".join(lines) + "\n"
+
+
+def _ms(seconds: float) -> str:
+    return f"{1e3 * seconds:.1f}"
+
+
+def _ratio(timing: Timing, first: Timing) -> float:
+    return statistics.median(a / b for a, b in zip(timing.seconds, first.seconds, strict=True))
+
+
+def write(
+    title: str,
+    timings: Sequence[Timing],
+    peak: tuple[float, str] | None = None,
+    out: Path | None = None,
+) -> None:
+    """Print the table, and write OUT.md and OUT.json."""
+    text = f"{title}\n{machine()}\n\n{table(timings, peak)}"
+    print(text)
+    if out is None:
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.with_suffix(".md").write_text(text)
+    content = dict(
+        title=title, machine=machine(), peak=peak, timings=[asdict(timing) for timing in timings]
+    )
+    out.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
+    print(f"wrote {out.with_suffix('.md')} and .json")
