@@ -13,7 +13,7 @@ def test_every_parameter_is_listed_with_its_rate(monkeypatch, capsys):
     runpy.run_path(str(ROOT / "tools/print_layers.py"), run_name="__main__")
     lines = capsys.readouterr().out.splitlines()
     rows = {line.split("│")[1].strip(): line for line in lines if line.startswith("│")}
-    layer, factor, rate, decay = (c.strip() for c in rows["head.fc.weight"].split("│")[2:6])
+    factor, rate, decay = (c.strip() for c in rows["head.fc.weight"].split("│")[3:6])
     assert (float(factor), float(rate), float(decay)) == (1.0, 1e-3, 0.05)
     assert "backbone.patch_embed.proj.weight" in rows
     assert lines[-1].endswith(
