@@ -4,19 +4,19 @@ import argparse
 import difflib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
 from mmengine import Config, DictAction
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from mmmim.checkpoints import position_grid, read_checkpoint, to_mmmim
+from mmmim.checkpoints import FORMATS, position_grid, read_checkpoint, to_mmmim
 from mmmim.data.labelled import check_classes
 from mmmim.data.roots import check_data_roots
+from mmmim.hooks.method import method_of
 from mmmim.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 
 # Backbones whose whole knowledge of the pretraining image size is the side of their position table.
@@ -63,10 +63,17 @@ def default_work_dir(config: str) -> str:
     return f"work_dirs/{path.resolve().parent.name}/{path.stem}"
 
 
-def build_runner(cfg: Config) -> Runner:
-    """Check what can be checked early, fit the config to this machine, build the runner."""
-    check_data_roots(cfg)
-    check_classes(cfg)
+def build_runner(
+    cfg: Config, loaders: Sequence[str] = ("train_dataloader", "val_dataloader")
+) -> Runner:
+    """Check what can be checked early, fit the config to this machine, build the runner.
+
+    Args:
+        cfg: of the run.
+        loaders: the data loaders that it will read.
+    """
+    check_data_roots(cfg, loaders)
+    check_classes(cfg, loaders)
     take_image_size(cfg, coming_checkpoint(cfg))
     if not torch.cuda.is_available():
         fit_to_cpu(cfg)
@@ -174,10 +181,9 @@ def start_method(runner: Runner) -> None:
     path = runner.cfg.get("load_from")
     if not path or runner.cfg.get("resume") or runner.cfg.get("default_scope") != "mmmim":
         return
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     state, _ = to_mmmim(read_checkpoint(path))
     try:
-        model.load_state_dict(state)
+        method_of(runner).load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(
             f"load_from='{path}' does not hold all of this method: {error}. For an encoder alone "
@@ -214,6 +220,26 @@ def set_tested(cfg: Config, checkpoint: str) -> None:
     take_image_size(cfg, checkpoint)
 
 
+def load_tested(runner: Runner, checkpoint: str) -> None:
+    """All of a model's weights, from a run of its config or from an official file of it.
+
+    Strictly: mmengine alone would evaluate random weights for whatever the file lacks.
+
+    Raises:
+        ValueError: the checkpoint lacks something that the model has, or has something else.
+    """
+    state = read_checkpoint(checkpoint)
+    if any(re.fullmatch(spec.signature, key) for spec in FORMATS.values() for key in state):
+        state, left_out = to_mmmim(state)
+        if left_out:
+            runner.logger.warning(f"{checkpoint}: not read: {', '.join(left_out)}")
+    try:
+        method_of(runner).load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"'{checkpoint}' is not a checkpoint of this config: {error}") from error
+    runner._has_loaded = True  # nothing else is to be loaded before the test
+
+
 def take_image_size(cfg: Config, checkpoint: str | None) -> None:
     """In transfer, a ViT without `img_size` keeps the checkpoint's position table as it is.
 
@@ -232,8 +258,8 @@ def coming_checkpoint(cfg: Config) -> str | None:
     """The file that training will start or go on from."""
     if cfg.get("resume"):
         return cfg.get("load_from") or find_latest_checkpoint(cfg.work_dir)
-    start = _backbone(cfg.model).get("init_cfg") or {}
-    return cfg.get("load_from") or start.get("checkpoint")
+    start = _backbone(cfg.model).get("init_cfg")
+    return cfg.get("load_from") or (start.get("checkpoint") if isinstance(start, dict) else None)
 
 
 def _backbone(model: dict) -> dict:

@@ -52,7 +52,10 @@ def test_missing_data_roots_are_named_with_their_variable():
         val_dataloader=dict(dataset=dict(type="ADE20KDataset", data_root="no/ade/")),
     )
     with pytest.raises(FileNotFoundError, match=r"no/coco/.*COCO=(.|\n)*no/ade/.*ADE20K="):
-        check_data_roots(cfg)
+        check_data_roots(cfg, ("train_dataloader", "val_dataloader"))
+    with pytest.raises(FileNotFoundError, match=r"no/coco/") as error:
+        check_data_roots(cfg, ("train_dataloader",))
+    assert "no/ade/" not in str(error.value)
 
 
 def test_the_arithmetic_of_the_batch_is_told():
@@ -138,10 +141,15 @@ def wide_table(tmp_path):
 
 
 def detector(backbone: dict, **changes) -> Config:
-    return config(default_scope="mmdet", model=dict(type="MaskRCNN", backbone=backbone), **changes)
+    return config(
+        default_scope="mmdet",
+        launcher="none",
+        model=dict(type="MaskRCNN", backbone=backbone),
+        **changes,
+    )
 
 
-def test_a_vit_without_image_size_takes_that_of_the_weights_to_come(wide_table):
+def test_a_vit_without_image_size_takes_that_of_the_weights_to_come(wide_table, monkeypatch):
     cfg = detector(dict(type="mmmim.ViT"))
     launch.set_pretrained(cfg, str(wide_table))
     tested = detector(dict(type="mmmim.ViT", init_cfg=dict(checkpoint="gone.pth")))
@@ -150,9 +158,11 @@ def test_a_vit_without_image_size_takes_that_of_the_weights_to_come(wide_table):
     resumed = detector(dict(type="mmmim.ViT"), resume=True, load_from=None)
     resumed.work_dir = str(wide_table.parent)
     (wide_table.parent / "last_checkpoint").write_text(str(wide_table))
+    monkeypatch.setattr(launch.Runner, "from_cfg", lambda cfg: cfg)
     for source in (cfg, resumed):
-        launch.take_image_size(source, launch.coming_checkpoint(source))
-        assert source.model.backbone.img_size == 128
+        assert launch.build_runner(source).model.backbone.img_size == 128
+    listed = detector(dict(type="mmmim.ViT", init_cfg=[dict(type="Xavier", layer="Linear")]))
+    assert "img_size" not in launch.build_runner(listed).model.backbone
 
 
 def test_an_image_size_that_is_named_stays(wide_table):

@@ -1,4 +1,4 @@
-"""Evaluate a detector or segmenter.
+"""Evaluate a detector, segmenter or classifier.
 
 python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--out FILE] [--cfg-options KEY=VALUE ...]
     [--launcher pytorch]
@@ -21,15 +21,14 @@ def main() -> None:
     if "test_dataloader" not in cfg:
         raise ValueError(
             f"'{args.config}' has nothing to evaluate: a pretraining config is judged by transfer "
-            "(configs/detection, configs/segmentation) and looked at with tools/visualize.py"
+            "(configs/detection, segmentation, classification) and looked at with tools/visualize.py"
         )
     launch.set_tested(cfg, args.checkpoint)
     if args.out:
         dump = dict(type="DumpResults", out_file_path=args.out)
         cfg.test_evaluator = [cfg.test_evaluator, dump]
-    runner = launch.build_runner(cfg)
-    # Strictly: mmengine alone would evaluate random weights for whatever the file lacks.
-    runner.load_checkpoint(args.checkpoint, strict=True)
+    runner = launch.build_runner(cfg, ("test_dataloader",))
+    launch.load_tested(runner, args.checkpoint)
     runner.test()
 
 

@@ -40,7 +40,7 @@ def build_method(config: str, checkpoint: str):
     """
     method = MODELS.build(Config.fromfile(config).model)
     state, _ = to_mmmim(read_checkpoint(checkpoint))
-    if all(key.startswith("backbone.") for key in state):
+    if not state.keys() - {key for key in state if key.startswith(("backbone.", "neck.", "head."))}:
         raise ValueError(
             f"'{checkpoint}' holds an encoder alone, and a prediction needs the decoder it was trained "
             "with. Use the full pretraining checkpoint (of official MAE: the files named "

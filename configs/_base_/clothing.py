@@ -8,8 +8,8 @@ default_scope = "mmpretrain"
 data_root = "{{$CLOTHING:data/clothing}}/"
 image_size = 128
 
-epochs = 20
-warmup_epochs = 2
+epochs = 50
+warmup_epochs = 5
 batch = 32
 lr = 1e-3
 

@@ -1,6 +1,7 @@
 """ImageNet-1K with MAE's augmentation for linear probing: crop and flip.
 
-facebookresearch/mae main_linprobe.py:132-141. A recipe adds the batch.
+facebookresearch/mae main_linprobe.py:132-141 and util/crop.py. A recipe adds the batch. LARS is
+mmpretrain's, which adapts the rate of the head's bias too; MAE's leaves vectors alone.
 """
 
 default_scope = "mmpretrain"
@@ -19,7 +20,9 @@ train_dataloader = dict(
         split="train",
         pipeline=[
             dict(type="mmmim.LoadLabelledImage"),
-            dict(type="RandomResizedCrop", scale=224, backend="pillow", interpolation="bicubic"),
+            dict(type="ToPIL", to_rgb=True),
+            dict(type="MAERandomResizedCrop", size=224, interpolation=3),  # BYOL's, bicubic
+            dict(type="ToNumpy", to_bgr=True),
             dict(type="RandomFlip", prob=0.5, direction="horizontal"),
             dict(type="PackInputs"),
         ],

@@ -1,4 +1,4 @@
-"""What every detection and segmentation run shares. Recipes state the rest themselves."""
+"""What every transfer run shares. Recipes state the rest themselves."""
 
 custom_imports = dict(imports=["mmmim"])
 

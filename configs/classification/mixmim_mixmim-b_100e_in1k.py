@@ -52,7 +52,7 @@ param_scheduler = [
         begin=warmup_epochs,
         end=epochs,
         T_max=epochs - warmup_epochs,
-        eta_min=1e-6,
+        eta_min_ratio=1e-6 / lr,  # of each layer's own rate, as in util/lr_sched.py
         convert_to_iter_based=True,
     ),
 ]

@@ -61,4 +61,7 @@ param_scheduler = [
 ]
 train_cfg = dict(by_epoch=True, max_epochs=epochs, val_interval=5)
 auto_scale_lr = dict(base_batch_size=global_batch)
-default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3))
+default_hooks = dict(
+    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3),
+    sync_buffers=dict(type="SyncBuffersHook"),  # one BatchNorm for all processes to validate with
+)

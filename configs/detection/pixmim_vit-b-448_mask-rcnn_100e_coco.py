@@ -1,8 +1,8 @@
 r"""Mask R-CNN on COCO from PixMIM over LSMAE (arXiv 2210.07224), ViT-B: ViTDet (arXiv 2203.16527).
 
 LSJ at 1024 pixels, 100 epochs, batch 64 on 8 GPUs. Recipe: long_seq_mae FINETUNE_DETECTION.md, which is
-detectron2's mask_rcnn_vitdet_b_100ep.py with pretrain_img_size=448, which is the
-checkpoint's.
+detectron2's mask_rcnn_vitdet_b_100ep.py with pretrain_img_size=448: the
+checkpoint's, which tools/train.py and tools/test.py take from it.
 
 The weights come from PixMIM (arXiv 2303.02416) over this host, the recipe is the host's.
 

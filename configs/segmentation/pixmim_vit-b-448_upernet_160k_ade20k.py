@@ -20,7 +20,7 @@ iterations = 160000
 lr = 8e-5
 
 model = dict(
-    backbone=dict(arch="base", img_size=448, out_indices=(3, 5, 7, 11), drop_path_rate=0.1),
+    backbone=dict(arch="base", out_indices=(3, 5, 7, 11), drop_path_rate=0.1),
     neck=dict(embed_dim=768),
     decode_head=dict(in_channels=[768] * 4, channels=768, num_classes=150),
     auxiliary_head=dict(in_channels=768, num_classes=150),

@@ -1,5 +1,6 @@
 """Folders of labelled photos: SPLIT/CLASS/*.jpg."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine import Config
@@ -39,36 +40,50 @@ def list_labelled(root: Path) -> dict[str, list[tuple[Path, int]]]:
         split: [
             (file, label)
             for label, name in enumerate(names)
-            for file in list_images(root / split / name)
+            for file in _images_of(root / split / name)
         ]
         for split, names in classes.items()
     }
 
 
-def check_classes(cfg: Config) -> None:
-    """Look at the folders of classes that a config trains on, before anything is built.
+def _images_of(folder: Path) -> list[Path]:
+    try:
+        return list_images(folder)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"the class folder '{folder}' holds no image") from error
+
+
+def check_classes(cfg: Config, loaders: Sequence[str]) -> None:
+    """Look at the folders of classes that a config's `loaders` will read, before anything is built.
 
     Raises:
         FileNotFoundError: a split is missing.
         ValueError: fewer than two classes, other ones in another split, or not as many as the head's.
     """
-    found: dict[Path, list[str]] = {}
-    for loader in ("train_dataloader", "val_dataloader", "test_dataloader"):
-        dataset = (cfg.get(loader) or {}).get("dataset", {})
-        if str(dataset.get("type")).endswith("CustomDataset") and dataset.get("with_label"):
-            prefix = dataset.get("data_prefix", "")
-            prefix = prefix if isinstance(prefix, str) else prefix["img_path"]
-            folder = Path(dataset.get("data_root", "")) / prefix
-            found[folder] = list_classes(folder)
+    folders = filter(
+        None, (_class_folder((cfg.get(name) or {}).get("dataset", {})) for name in loaders)
+    )
+    found = {folder: list_classes(folder) for folder in folders}
+    expected = (cfg.model.get("head") or {}).get("num_classes")
     for folder, classes in found.items():
         first = next(iter(found))
         _check_same(first, found[first], folder, classes)
-        heads = cfg.model.head.num_classes
-        if len(classes) != heads:
+        if expected is not None and len(classes) != expected:
             raise ValueError(
-                f"'{folder}' has {len(classes)} classes, the head {heads}: set "
+                f"'{folder}' has {len(classes)} classes, the head {expected}: set "
                 f"--cfg-options model.head.num_classes={len(classes)}"
             )
+
+
+def _class_folder(dataset: dict) -> Path | None:
+    """Whose subfolders mmpretrain's CustomDataset takes as classes; None of any other data set."""
+    if not str(dataset.get("type")).endswith("CustomDataset") or dataset.get("ann_file"):
+        return None
+    if not dataset.get("with_label", True):
+        return None
+    prefix = dataset.get("data_prefix", "")
+    prefix = prefix if isinstance(prefix, str) else prefix["img_path"]
+    return Path(dataset.get("data_root", "")) / prefix
 
 
 def _check_same(first: Path, names: list[str], second: Path, others: list[str]) -> None:

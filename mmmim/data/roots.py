@@ -1,5 +1,6 @@
 """Are the data there? Asked before anything is built."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine import Config
@@ -11,17 +12,16 @@ VARIABLES = {
     "UnlabelledImages": "IMAGENET",
     "ImageNet": "IMAGENET",
 }
-LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 
 
-def check_data_roots(cfg: Config) -> None:
-    """Raise one error that names every missing data root of the config.
+def check_data_roots(cfg: Config, loaders: Sequence[str]) -> None:
+    """Raise one error that names every missing data root of the config's `loaders`.
 
     Raises:
         FileNotFoundError: a data root does not exist.
     """
     missing = {}
-    for loader in LOADERS:
+    for loader in loaders:
         dataset = (cfg.get(loader) or {}).get("dataset", {})
         while "dataset" in dataset:  # RepeatDataset and the like
             dataset = dataset["dataset"]

@@ -1,5 +1,7 @@
 """Two quick looks at frozen features while a method pretrains: nearest neighbours, and a linear map."""
 
+import functools
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
@@ -16,6 +18,8 @@ from torchvision.transforms import v2
 from mmmim.data.labelled import list_labelled
 from mmmim.data.photo import read_rgb
 from mmmim.data.unlabelled import list_images
+from mmmim.hooks.method import method_of
+from mmmim.methods.base import Method
 from mmmim.registry import HOOKS
 
 BATCH = 32
@@ -26,30 +30,36 @@ class _QuickSignal(Hook):
 
     name: str
 
-    def __init__(self, interval: int, image_size: int) -> None:
+    def __init__(self, interval: int, image_size: int | None) -> None:
         self.interval, self.image_size = interval, image_size
 
     def evaluate(self, features: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        """`features`: uint8 (B, 3, H, W) -> the backbone's last map (B, C, h, w)."""
+        """`features`: uint8 (B, 3, H, W) -> a map of the backbone (B, C, h, w)."""
         raise NotImplementedError
+
+    def before_train(self, runner: Runner) -> None:
+        self.image_size = self.image_size or method_of(runner).backbone.img_size
 
     @master_only
     @torch.no_grad()
-    def after_train_epoch(self, runner) -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
         epoch = runner.epoch + 1
         if epoch % self.interval and epoch != runner.max_epochs:
             return
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
-
-        def features(images: Tensor) -> Tensor:
-            normalised = model.data_preprocessor(dict(inputs=images))["inputs"]
-            return model.backbone(normalised)[-1].float().cpu()
-
-        model.eval()
-        found = self.evaluate(features)
-        model.train()
+        method = method_of(runner)
+        method.eval()
+        found = self.evaluate(functools.partial(_features, method))
+        method.train()
         runner.logger.info(f"{self.name}: " + ", ".join(f"{k} {v:.1f}" for k, v in found.items()))
         runner.visualizer.add_scalars({f"{self.name}/{k}": v for k, v in found.items()}, step=epoch)
+
+
+def _features(method: Method, images: Tensor) -> Tensor:
+    """The last map at the stride that is masked: of a ConvViT its transformer's, not the pooled one."""
+    backbone = method.backbone
+    maps = backbone(method.data_preprocessor(dict(inputs=images))["inputs"])
+    side = -(-images.shape[3] // backbone.patch_size)
+    return [m for m in maps if m.shape[3] == side][-1].float().cpu()
 
 
 @HOOKS.register_module()
@@ -63,7 +73,8 @@ class NearestNeighbourHook(_QuickSignal):
         data_root: folder with train/CLASS/*.jpg and val/CLASS/*.jpg.
         interval: epochs between evaluations.
         neighbours: k.
-        image_size: side that images are resized and cropped to, in pixels.
+        image_size: side that images are resized and cropped to, in pixels; None is the backbone's.
+        limit: images of each split, evenly spread over the classes.
 
     Raises:
         FileNotFoundError: no `train` or `val` below `data_root`.
@@ -73,11 +84,19 @@ class NearestNeighbourHook(_QuickSignal):
     name = "nearest neighbours"
 
     def __init__(
-        self, data_root: str, interval: int = 10, neighbours: int = 20, image_size: int = 224
+        self,
+        data_root: str,
+        interval: int = 10,
+        neighbours: int = 20,
+        image_size: int | None = None,
+        limit: int = 2000,
     ) -> None:
         super().__init__(interval, image_size)
         self.neighbours = neighbours
-        self.files = list_labelled(Path(data_root))
+        self.files = {
+            split: files[:: -(-len(files) // limit)]
+            for split, files in list_labelled(Path(data_root)).items()
+        }
 
     def evaluate(self, features: Callable[[Tensor], Tensor]) -> dict[str, float]:
         crop = v2.Compose(
@@ -85,12 +104,13 @@ class NearestNeighbourHook(_QuickSignal):
         )
         means, labels = {}, {}
         for split, files in self.files.items():
-            parts = [
-                features(torch.stack([crop(read_rgb(file)) for file, _ in batch])).mean(dim=(2, 3))
-                for batch in _batches(files)
-            ]
+            parts, found = [], []
+            for batch in _batches(files, lambda file, label: (crop(read_rgb(file)), label)):
+                images, of_batch = zip(*batch, strict=True)
+                parts.append(features(torch.stack(images)).mean(dim=(2, 3)))
+                found.extend(of_batch)
             means[split] = F.normalize(torch.cat(parts), dim=1)
-            labels[split] = torch.tensor([label for _, label in files])
+            labels[split] = torch.tensor(found)
         predicted = vote(means["val"], means["train"], labels["train"], self.neighbours)
         return dict(top1=100 * (predicted == labels["val"]).float().mean().item())
 
@@ -102,15 +122,15 @@ class SegmentationProbeHook(_QuickSignal):
     Closer to what dense prediction makes of a backbone than nearest neighbours are; done in seconds.
 
     Args:
-        data_root: folder in ADE20K's layout: {images,annotations}/{training,validation}; 0 is ignored.
-        num_classes: classes 1 to num_classes of the annotations.
+        data_root: folder in ADE20K's layout: {images,annotations}/{training,validation}.
+        num_classes: classes 1 to num_classes of the annotations; other values are not looked at.
         interval: epochs between evaluations.
-        image_size: side that images are resized to, in pixels.
+        image_size: side that images are resized to, in pixels; None is the backbone's.
         ridge: of the regression, relative to the features' mean square.
         limit: images of each split.
 
     Raises:
-        FileNotFoundError: one of the four folders is missing.
+        FileNotFoundError: one of the four folders is missing, or an image's annotation.
     """
 
     name = "segmentation probe"
@@ -120,7 +140,7 @@ class SegmentationProbeHook(_QuickSignal):
         data_root: str,
         num_classes: int,
         interval: int = 10,
-        image_size: int = 224,
+        image_size: int | None = None,
         ridge: float = 1e-3,
         limit: int = 200,
     ) -> None:
@@ -139,6 +159,10 @@ class SegmentationProbeHook(_QuickSignal):
             self.files[split] = [
                 (file, annotations / f"{file.stem}.png") for file in list_images(images)[:limit]
             ]
+            if missing := [str(label) for _, label in self.files[split] if not label.is_file()]:
+                raise FileNotFoundError(
+                    f"{len(missing)} images of '{images}' have no annotation, the first '{missing[0]}'"
+                )
 
     def evaluate(self, features: Callable[[Tensor], Tensor]) -> dict[str, float]:
         gram = products = 0
@@ -165,11 +189,17 @@ class SegmentationProbeHook(_QuickSignal):
         """Features (B, h, w, C + 1), the last a constant, and labels (B, H, W)."""
         size = (self.image_size, self.image_size)
         to_tensor = v2.Compose([v2.Resize(size), v2.PILToTensor()])
-        for batch in _batches(self.files[split]):
-            maps = features(torch.stack([to_tensor(read_rgb(image)) for image, _ in batch]))
-            maps = F.pad(maps.permute(0, 2, 3, 1), (0, 1), value=1.0)
-            pictures = (Image.open(label).resize(size, Image.Resampling.NEAREST) for _, label in batch)
-            yield maps, torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).long()
+
+        def read(image: Path, label: Path) -> tuple[Tensor, Tensor]:
+            labels = np.asarray(Image.open(label).resize(size, Image.Resampling.NEAREST)).astype(
+                np.int64
+            )
+            return to_tensor(read_rgb(image)), torch.from_numpy(labels)
+
+        for batch in _batches(self.files[split], read):
+            images, labels = (torch.stack(part) for part in zip(*batch, strict=True))
+            maps = F.pad(features(images).permute(0, 2, 3, 1), (0, 1), value=1.0)
+            yield maps, torch.where(labels <= self.num_classes, labels, 0)
 
     def _shares(self, labels: Tensor, grid: tuple[int, int]) -> Tensor:
         """(B, H, W) -> (B, h, w, classes): the share of each class in each patch."""
@@ -184,6 +214,19 @@ def vote(queries: Tensor, features: Tensor, labels: Tensor, neighbours: int) -> 
     return votes.scatter_add(1, labels[index], (similarity / 0.07).exp()).argmax(dim=1)
 
 
-def _batches(items: list) -> Iterator[list]:
-    for start in range(0, len(items), BATCH):
-        yield items[start : start + BATCH]
+def _batches(items: list[tuple], read: Callable) -> Iterator[list[tuple]]:
+    """What `read` makes of each item, in batches; a file that cannot be read is named and left out.
+
+    The first process evaluates alone: an error here would leave the others waiting.
+    """
+    batch = []
+    for item in items:
+        try:
+            batch.append(read(*item))
+        except Exception as error:  # a damaged file provokes any
+            warnings.warn(f"skipped {item[0]}: {error}", stacklevel=2)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -8,6 +8,7 @@ import timm
 import torch
 from mmengine import Config
 from mmengine.registry import DefaultScope
+from PIL import Image
 
 from mmmim import launch
 from mmmim.backbones import conv_vit, vit
@@ -91,6 +92,17 @@ def test_the_learning_rate_is_meant_for_the_batch(path):
 
 
 @each_config
+def test_no_layer_ends_faster_than_it_began(path):
+    """An `eta_min` is of the whole rate; layers that learn at a thousandth of it would rise to it."""
+    cfg = Config.fromfile(path)
+    rules = cfg.optim_wrapper.get("paramwise_cfg") or {}
+    for scheduler in cfg.param_scheduler:
+        assert not scheduler.get("eta_min") or rules.get("layer_decay", 1.0) == 1.0
+        if "eta_min_ratio" in scheduler:
+            assert scheduler.eta_min_ratio * cfg.optim_wrapper.optimizer.lr == pytest.approx(1e-6)
+
+
+@each_config
 def test_two_steps_at_a_reduced_size(path, tmp_path):
     cfg = Config.fromfile(path)
     torch.manual_seed(0)
@@ -117,16 +129,25 @@ def test_pipelines_build_and_end_in_a_sample(path, tmp_path):
             dataset = dataset.dataset if "dataset" in dataset else dataset
             assert dataset.pipeline[0].type == "mmmim.LoadLabelledImage"
             with DefaultScope.overwrite_default_scope(cfg.default_scope):
-                for step in dataset.pipeline:
-                    TRANSFORMS.build(step)
+                steps = [TRANSFORMS.build(step) for step in dataset.pipeline]
+            if cfg.default_scope == "mmpretrain":
+                draw_image(tmp_path / "image.png")
+                sample = dict(img_path=str(tmp_path / "image.png"), gt_label=1)
+                for step in steps:
+                    sample = step(sample)
+                size = cfg.model.backbone.get("backbone", cfg.model.backbone).get("img_size", 224)
+                assert sample["inputs"].shape == (3, size, size)
+                assert sample["data_samples"].gt_label == 1
         return
-    from PIL import Image
-
-    noise = np.random.default_rng(0).integers(0, 255, (300, 200, 3), dtype=np.uint8)
-    Image.fromarray(noise).save(tmp_path / "image.png")
+    draw_image(tmp_path / "image.png")
     dataset = {**cfg.train_dataloader.dataset, "data_root": str(tmp_path), "data_prefix": ""}
     size = (cfg.model.get("host") or cfg.model).backbone.img_size
     assert DATASETS.build(dataset)[0]["inputs"].shape == (3, size, size)
+
+
+def draw_image(path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (300, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
 
 
 def shrink(cfg: Config, folder: Path) -> dict:
@@ -180,7 +201,7 @@ def shrink_teacher(teacher: dict, patch_size: int, folder: Path) -> None:
 
 def narrow_vit(backbone: dict) -> dict:
     arch = vit.SIZES[backbone.arch] if isinstance(backbone.arch, str) else backbone.arch
-    patch = backbone.patch_size // 2 if SIZE // backbone.patch_size < 8 else backbone.patch_size
+    patch = 8 if SIZE // backbone.patch_size < 8 else backbone.patch_size
     return dict(arch=dict(embed_dims=16, depth=arch["depth"], num_heads=1), patch_size=patch)
 
 

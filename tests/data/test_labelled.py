@@ -5,6 +5,8 @@ from mmengine import Config
 
 from mmmim.data.labelled import check_classes, list_labelled
 
+LOADERS = ("train_dataloader", "val_dataloader")
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -35,12 +37,12 @@ def test_labels_follow_the_order_of_names(folder):
         ("coat", 1),
         ("hat", 2),
     ]
-    check_classes(config(folder))
+    check_classes(config(folder), LOADERS)
 
 
 def test_a_missing_split_is_named(folder):
     (folder / "val").rename(folder / "elsewhere")
-    for call in (lambda: list_labelled(folder), lambda: check_classes(config(folder))):
+    for call in (lambda: list_labelled(folder), lambda: check_classes(config(folder), LOADERS)):
         with pytest.raises(FileNotFoundError, match=r"val'.*val/CLASS"):
             call()
 
@@ -49,18 +51,37 @@ def test_a_folder_with_one_class_is_refused(folder):
     for name in ("coat", "hat"):
         (folder / "train" / name / "1.jpg").unlink()
         (folder / "train" / name).rmdir()
-    for call in (lambda: list_labelled(folder), lambda: check_classes(config(folder))):
+    for call in (lambda: list_labelled(folder), lambda: check_classes(config(folder), LOADERS)):
         with pytest.raises(ValueError, match=r"classes \['boot'\]; there must be two"):
             call()
 
 
 def test_labels_cannot_shift_between_splits(folder):
     (folder / "val/boot").rename(folder / "val/sock")
-    for call in (lambda: list_labelled(folder), lambda: check_classes(config(folder))):
+    for call in (lambda: list_labelled(folder), lambda: check_classes(config(folder), LOADERS)):
         with pytest.raises(ValueError, match=r"same classes.*\['boot', 'sock'\]"):
             call()
 
 
 def test_a_head_of_another_number_of_classes_is_refused(folder):
     with pytest.raises(ValueError, match=r"3 classes, the head 10.*num_classes=3"):
-        check_classes(config(folder, classes=10))
+        check_classes(config(folder, classes=10), LOADERS)
+
+
+def test_only_folders_of_classes_that_will_be_read_are_looked_at(folder):
+    (folder / "val").rename(folder / "elsewhere")
+    check_classes(config(folder), ("train_dataloader",))
+    listed = config(folder)
+    for loader in LOADERS:
+        listed[loader].dataset.ann_file = "labels.txt"
+    check_classes(listed, LOADERS)
+    implicit = config(folder)
+    del implicit.val_dataloader.dataset["with_label"]  # which is mmpretrain's default
+    with pytest.raises(FileNotFoundError):
+        check_classes(implicit, LOADERS)
+
+
+def test_an_empty_class_is_named(folder):
+    (folder / "val/hat/1.jpg").unlink()
+    with pytest.raises(FileNotFoundError, match=r"class folder '.*val/hat' holds no image"):
+        list_labelled(folder)

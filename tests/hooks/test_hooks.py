@@ -114,12 +114,29 @@ def test_quick_signals_are_logged_beside_the_loss(folder, tmp_path_factory):
         for i, name in enumerate(("a", "b")):
             (labelled / split / name).mkdir(parents=True)
             Image.new("RGB", (20, 20), (200 * i, 50, 50)).save(labelled / split / name / "0.jpg")
-    hook = dict(type="NearestNeighbourHook", data_root=str(labelled), interval=1, image_size=16)
-    run = runner(folder, [hook])
-    run.train()
-    assert run.model.training
-    scalars = next((folder / "work").glob("*/vis_data/scalars.json")).read_text()
-    assert scalars.count("nearest neighbours/top1") == 2
+    for split in ("training", "validation"):
+        for kind, mode in (("images", "RGB"), ("annotations", "L")):
+            (labelled / kind / split).mkdir(parents=True)
+            Image.new(mode, (20, 20), 1).save(labelled / kind / split / "0.png")
+    common = dict(data_root=str(labelled), interval=2)
+    neighbours = dict(type="NearestNeighbourHook", **common)
+    probe = dict(type="SegmentationProbeHook", num_classes=2, **common)
+    seen = []
+
+    def weights_after(hooks: list[dict]) -> torch.Tensor:
+        run = runner(folder, hooks, epochs=3, seed=4)
+        modes = run.model.backbone.forward
+        run.model.backbone.forward = lambda x: seen.append(run.model.training) or modes(x)
+        run.train()
+        assert run.model.training
+        return run.model.backbone.blocks[0].attn.qkv.weight
+
+    assert torch.equal(weights_after([]), weights_after([neighbours, probe]))  # no draw is moved
+    assert seen
+    assert not any(seen)
+    scalars = "".join(p.read_text() for p in (folder / "work").glob("*/vis_data/scalars.json"))
+    assert scalars.count("nearest neighbours/top1") == 2  # after epoch 2, and the last
+    assert scalars.count("segmentation probe/mIoU") == 2
 
 
 def test_an_iteration_draws_the_same_masks_whatever_ran_before(folder):

@@ -6,7 +6,31 @@ import torch
 from PIL import Image
 
 from mmmim.hooks import NearestNeighbourHook, SegmentationProbeHook
-from mmmim.hooks.quick_signals import vote
+from mmmim.hooks.quick_signals import _features, vote
+from mmmim.registry import MODELS
+
+PREPROCESSOR = dict(type="ImgDataPreprocessor", mean=[120.0] * 3, std=[60.0] * 3)
+MAE = dict(
+    type="MAE",
+    backbone=dict(
+        type="ViT", arch=dict(embed_dims=32, depth=2, num_heads=2), img_size=32, patch_size=8
+    ),
+    decoder=dict(embed_dims=16, depth=1, num_heads=2),
+    data_preprocessor=PREPROCESSOR,
+)
+CONV_VIT = dict(embed_dims=(8, 16, 32), depths=(1, 1, 2), num_heads=2, patch_sizes=(2, 2, 2))
+CONVMAE = dict(MAE, type="ConvMAE", backbone=dict(type="ConvViT", arch=CONV_VIT, img_size=32))
+MIXMIM = dict(
+    MAE,
+    type="MixMIM",
+    backbone=dict(
+        type="MixMIMTransformer",
+        arch=dict(embed_dims=4, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2)),
+        img_size=32,
+        patch_size=1,
+        window_sizes=(8, 8, 8, 4),
+    ),
+)
 
 
 def features(images: torch.Tensor) -> torch.Tensor:
@@ -51,6 +75,7 @@ def scenes(tmp_path):
 def test_neighbours_tell_colours_apart(classes):
     hook = NearestNeighbourHook(str(classes), neighbours=3, image_size=16)
     assert hook.evaluate(features) == dict(top1=100.0)
+    torch.manual_seed(0)
     shuffled = lambda images: torch.rand(len(images), 3, 4, 4)  # noqa: E731
     assert hook.evaluate(shuffled)["top1"] < 100
 
@@ -81,3 +106,36 @@ def test_what_is_missing_is_named(classes, scenes, tmp_path):
     (scenes / "annotations/validation").rename(scenes / "annotations/gone")
     with pytest.raises(FileNotFoundError, match=r"annotations/validation'.*ADE20K's layout"):
         SegmentationProbeHook(str(scenes), num_classes=2)
+
+
+@pytest.mark.filterwarnings("ignore:skipped")
+def test_a_damaged_file_is_left_out_and_strange_labels_are_not_looked_at(classes, scenes):
+    (classes / "val/red/0.png").write_bytes(b"rubbish")
+    hook = NearestNeighbourHook(str(classes), neighbours=3, image_size=16)
+    assert hook.evaluate(features) == dict(top1=100.0)
+    probe = SegmentationProbeHook(str(scenes), num_classes=2, image_size=16)
+    before = probe.evaluate(features)
+    file = scenes / "annotations/training/0.png"
+    labels = np.asarray(Image.open(file)).copy()
+    labels[12:] = 255  # was 0
+    Image.fromarray(labels).save(file)
+    assert probe.evaluate(features) == before
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=r"1 images of .* have no annotation.*0\.png"):
+        SegmentationProbeHook(str(scenes), num_classes=2)
+
+
+def test_a_limit_keeps_every_class(classes):
+    hook = NearestNeighbourHook(str(classes), limit=4)
+    assert [label for _, label in hook.files["train"]] == [0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("config", [MAE, CONVMAE, MIXMIM], ids=lambda config: config["type"])
+def test_a_signal_reads_the_normalised_map_that_is_masked(config):
+    torch.manual_seed(0)
+    method = MODELS.build(config).eval()
+    images = torch.randint(0, 255, (2, 3, 32, 32), dtype=torch.uint8)
+    map_ = _features(method, images)
+    assert map_.shape == (2, 32, 4, 4)
+    normalised = (images.float() - 120) / 60
+    assert any(torch.equal(map_, m) for m in method.backbone(normalised))

@@ -1,4 +1,4 @@
-"""Record logits of the official fine-tuning models, narrow and at full depth, at 224 pixels.
+"""Record logits of the official fine-tuning and probing models, narrow, at full depth and 224 pixels.
 
     python tests/parity/record_classification.py MAE CONVMAE MIXMIM
 
@@ -19,12 +19,14 @@ import peers
 
 NORM = functools.partial(nn.LayerNorm, eps=1e-6)
 CLASSES = 10
+# Norms that keep their ones and zeros in a probe.
+UNTRAINED = dict(maskalign_linear=("norm.",), convmae_linear=("fc_norm.",))
 
 
-def mae(folder: Path) -> nn.Module:
+def mae(folder: Path, global_pool: bool = True, depth: int = 12) -> nn.Module:
     module = peers.import_official(folder, "models_vit")
     return module.VisionTransformer(
-        global_pool=True, patch_size=16, embed_dim=64, depth=12, num_heads=4, qkv_bias=True,
+        global_pool=global_pool, patch_size=16, embed_dim=64, depth=depth, num_heads=4, qkv_bias=True,
         norm_layer=NORM, num_classes=CLASSES,
     )  # fmt: skip
 
@@ -36,6 +38,26 @@ def convmae(folder: Path) -> nn.Module:
         depth=[2, 2, 11], num_heads=4, mlp_ratio=[4, 4, 4], qkv_bias=True, norm_layer=NORM,
         num_classes=CLASSES,
     )  # fmt: skip
+
+
+def probe(model: nn.Module) -> nn.Module:
+    """As main_linprobe.py:205-208 of both codes turn a model into a probe."""
+    norm = nn.BatchNorm1d(model.head.in_features, affine=False, eps=1e-6)
+    model.head = nn.Sequential(norm, model.head)
+    return model
+
+
+def mae_linear(folder: Path) -> nn.Module:
+    return probe(mae(folder, global_pool=False))
+
+
+def maskalign_linear(folder: Path) -> nn.Module:
+    """Its models_vit.py is MAE's; `norm` is as it was initialised, for MaskAlign does not train it."""
+    return mae_linear(folder)
+
+
+def convmae_linear(folder: Path) -> nn.Module:
+    return probe(convmae(folder))
 
 
 def mixmim(folder: Path) -> nn.Module:
@@ -51,14 +73,22 @@ def main() -> None:
         mixmim="Sense-X/MixMIM 2b2f5a9",
     )
     recorded = {}
-    for build, folder in zip((mae, convmae, mixmim), sys.argv[1:], strict=True):
-        model = build(Path(folder)).eval()
-        weights = dict(model.named_parameters())
-        set_weights({n: p for n, p in weights.items() if p.requires_grad})
-        logits = model.head(model.forward_features(images(2, 224)))
-        recorded[build.__name__] = dict(
-            logits=logits.tolist(),
-            shapes={n: list(p.shape) for n, p in weights.items() if p.requires_grad},
+    folders = dict(zip(sources, map(Path, sys.argv[1:]), strict=True))
+    for build in (mae, convmae, mixmim, mae_linear, maskalign_linear, convmae_linear):
+        name = build.__name__
+        code = name.removesuffix("_linear").replace("maskalign", "mae")
+        model = build(folders[code]).eval()
+        # A probe's layer stands behind its BatchNorm, which learns nothing and sees the batch.
+        model.head.train()
+        trained = {
+            n.replace("head.1.", "head."): p
+            for n, p in model.named_parameters()
+            if p.requires_grad and not n.startswith(UNTRAINED.get(name, ("never",)))
+        }
+        set_weights(trained)
+        logits = model.head(model.forward_features(images(4 if "linear" in name else 2, 224)))
+        recorded[name] = dict(
+            logits=logits.tolist(), shapes={n: list(p.shape) for n, p in trained.items()}
         )
     made_by = "tests/parity/record_classification.py"
     save("classification", dict(made_by=made_by, sources=sources, models=recorded))

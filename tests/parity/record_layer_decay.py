@@ -104,6 +104,8 @@ def main() -> None:
         convmae=classifier_groups(folders["convmae"], convmae(folders["convmae"]), 0.65),
         mixmim=classifier_groups(folders["mixmim"], mixmim(folders["mixmim"]), 0.7),
         maskalign=classifier_groups(folders["maskalign"], mae(folders["mae"]), 0.55),
+        mae_large=classifier_groups(folders["mae"], mae(folders["mae"], depth=24), 0.75),
+        mae_huge=classifier_groups(folders["mae"], mae(folders["mae"], depth=32), 0.75),
         lsmae=classifier_groups(folders["lsmae"], mae(folders["mae"]), 0.65),
     )
     vit = import_backbone(folders["mae_segmentation"])(

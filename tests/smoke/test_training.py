@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 import timm
 import torch
 from mmengine import Config
+from PIL import Image
 
 from mmmim.data.scenes import ScenesSpec, make_scenes
 
@@ -207,6 +209,57 @@ def test_pretrained_weights_fine_tune_and_evaluate(scenes, uninterrupted, tmp_pa
     assert "training in float32" in output
     test = [sys.executable, "tools/test.py", config, tmp_path / checkpoint]
     assert metric in call([*test, "--work-dir", tmp_path / "test", *options], scenes)
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory):
+    """Two classes of 8 pictures, told apart by their colour."""
+    folder = tmp_path_factory.mktemp("classes")
+    for split in ("train", "val"):
+        for name, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(8):
+                Image.new("RGB", (100 + i, 96), colour).save(folder / split / name / f"{i}.jpg")
+    return folder
+
+
+SMALL_VIT = ("img_size=96", "patch_size=8", "arch.embed_dims=16", "arch.num_heads=4")
+CLASSIFIERS = {
+    "configs/tiny/classifier_vit_clothing.py": ("model.backbone", ("model.neck.channels=16",)),
+    "configs/tiny/linear_vit_clothing.py": (
+        "model.backbone.backbone",
+        ("model.neck.input_features=16", "optim_wrapper.optimizer.type=LARS"),
+    ),
+}
+
+
+@pytest.mark.parametrize("config", CLASSIFIERS)
+def test_pretrained_weights_classify(scenes, uninterrupted, labelled, tmp_path, config):
+    backbone, more = CLASSIFIERS[config]
+    options = [f"{backbone}.{option}" for option in SMALL_VIT]
+    options += ["model.head.in_channels=16", "model.head.num_classes=2", *more]
+    options += ["train_dataloader.batch_size=8", "train_cfg.max_epochs=2", "train_cfg.val_interval=2"]
+    folder = dict(CLOTHING=str(labelled))
+    train = [sys.executable, "tools/train.py", config, "--work-dir", tmp_path]
+    train += ["--pretrained", uninterrupted / "epoch_3.pth", "--cfg-options", *options]
+    train += ["default_hooks.checkpoint.interval=2", "optim_wrapper.optimizer.lr=0.1"]
+    output = call(train, scenes, **folder)
+    assert re.search(r"loaded 7\d of 7\d, resized 0, new: none", output)
+    test = [
+        sys.executable,
+        "tools/test.py",
+        config,
+        tmp_path / "epoch_2.pth",
+        "--cfg-options",
+        *options,
+    ]
+    tested = call([*test, f"work_dir={tmp_path / 'test'}"], scenes, **folder)
+    accuracy = re.compile(r"accuracy/top1: ([\d.]+)")
+    assert accuracy.findall(tested)[-1] == accuracy.findall(output)[-1]
+    state = torch.load(tmp_path / "epoch_2.pth", weights_only=False)["state_dict"]
+    began = torch.load(uninterrupted / "epoch_3.pth", weights_only=False)["state_dict"]
+    name = "backbone.blocks.0.attn.qkv.weight"
+    assert torch.equal(state[name], began[name]) == ("linear" in config)
 
 
 MASKALIGN = "configs/tiny/maskalign_vit_scenes.py"
