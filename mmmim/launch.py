@@ -75,6 +75,7 @@ def build_runner(
     check_data_roots(cfg, loaders)
     check_classes(cfg, loaders)
     take_image_size(cfg, coming_checkpoint(cfg))
+    set_ddp(cfg)
     if not torch.cuda.is_available():
         fit_to_cpu(cfg)
     try:
@@ -91,6 +92,22 @@ def _similar_types(message: str) -> str:
     return f"This project has {sorted(ours)}" + (f"; did you mean {near[0]}?" if near else "")
 
 
+def set_ddp(cfg: Config) -> None:
+    """DDP whose gradients live in its buckets: the memory of one copy of all weights less.
+
+    No search for unused parameters unless the config asks: no method has any. A static graph would add
+    nothing to that.
+    """
+    if cfg.launcher == "none" or "model_wrapper_cfg" in cfg or "runner_type" in cfg:
+        return
+    cfg.model_wrapper_cfg = dict(
+        type="MMDistributedDataParallel",
+        broadcast_buffers=False,
+        gradient_as_bucket_view=True,
+        find_unused_parameters=cfg.get("find_unused_parameters", False),
+    )
+
+
 def fit_to_cpu(cfg: Config) -> None:
     """Make a config written for GPUs run without one, in one process or several."""
     if cfg.launcher == "none":
@@ -99,12 +116,8 @@ def fit_to_cpu(cfg: Config) -> None:
         # mmengine's own initialisation calls torch.cuda.set_device, also for gloo; it skips
         # itself where a process group exists.
         torch.distributed.init_process_group("gloo", **_rendezvous(cfg.launcher))
-    cfg.model_wrapper_cfg = dict(
-        type="MMDistributedDataParallel",
-        device_ids=None,
-        broadcast_buffers=False,
-        find_unused_parameters=cfg.get("find_unused_parameters", False),
-    )
+    if "model_wrapper_cfg" in cfg:
+        cfg.model_wrapper_cfg.device_ids = None
     if replace_sync_bn(cfg.model):
         print_log("no GPU: SyncBN becomes BN, with statistics per process", logger="current")
 
@@ -286,6 +299,37 @@ def set_auto_scale_lr(cfg: Config) -> None:
     cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get("accumulative_counts", 1)
 
 
+def set_keep_batch(cfg: Config, world_size: int) -> None:
+    """`--keep-batch`: accumulate so that an update sees the recipe's batch on any number of GPUs.
+
+    Raises:
+        ValueError: the recipe counts iterations, or does not name its batch, or the images of one step
+            do not divide it.
+    """
+    meant = (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
+    if meant is None:
+        raise ValueError("--keep-batch needs auto_scale_lr=dict(base_batch_size=...) in the config")
+    if "max_iters" in cfg.train_cfg:
+        raise ValueError(
+            "--keep-batch is for recipes that count epochs; this one counts iterations, before "
+            "accumulation: set its `accumulate`, by which it multiplies them"
+        )
+    batch = cfg.train_dataloader.batch_size
+    images = batch * world_size
+    if meant % images:
+        share = meant if meant % world_size else meant // world_size
+        raise ValueError(
+            f"--keep-batch: steps of {batch} images x {world_size} processes do not divide the "
+            f"recipe's batch of {meant}: set train_dataloader.batch_size to a divisor of {share}"
+        )
+    cfg.optim_wrapper.accumulative_counts = meant // images
+
+
+def launched_processes() -> int:
+    """Number of processes that torchrun or SLURM has started."""
+    return int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+
+
 def describe_batch(cfg: Config, world_size: int) -> str:
     """The arithmetic of the global batch and the learning rate, in one line."""
     images = cfg.train_dataloader.batch_size
@@ -302,7 +346,7 @@ def describe_batch(cfg: Config, world_size: int) -> str:
     if meant == total:
         return line
     return (
-        f"{line}, meant for a batch of {meant}. Accumulate (--cfg-options "
+        f"{line}, meant for a batch of {meant}. Accumulate (--keep-batch, or --cfg-options "
         f"optim_wrapper.accumulative_counts={max(round(meant / (images * world_size)), 1)}) or "
         "scale the rate (--auto-scale-lr)" + _note_on_iterations(cfg, meant / total)
     )

@@ -173,3 +173,35 @@ def test_an_image_size_that_is_named_stays(wide_table):
     pretraining = config(model=dict(type="MAE", backbone=dict(type="ViT")), default_scope="mmmim")
     launch.take_image_size(pretraining, str(wide_table))
     assert "img_size" not in pretraining.model.backbone
+
+
+def test_the_batch_of_a_recipe_is_kept_by_accumulation():
+    cfg = config(auto_scale_lr=dict(base_batch_size=64))
+    for processes, accumulated in ((8, 1), (2, 4), (1, 8)):
+        launch.set_keep_batch(cfg, processes)
+        assert cfg.optim_wrapper.accumulative_counts == accumulated
+        assert launch.describe_batch(cfg, processes).split(";")[0].endswith("= 64")
+    with pytest.raises(
+        ValueError, match=r"8 images x 3 processes do not divide .* divisor of 64"
+    ):
+        launch.set_keep_batch(cfg, 3)
+    with pytest.raises(ValueError, match=r"8 images x 16 processes .* divisor of 4"):
+        launch.set_keep_batch(cfg, 16)
+    with pytest.raises(ValueError, match="counts iterations"):
+        launch.set_keep_batch(
+            config(auto_scale_lr=dict(base_batch_size=64), train_cfg=dict(max_iters=5)), 1
+        )
+    with pytest.raises(ValueError, match="needs auto_scale_lr"):
+        launch.set_keep_batch(config(), 1)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [({}, 1), (dict(WORLD_SIZE="16"), 16), (dict(SLURM_NTASKS="64"), 64)],
+)
+def test_the_number_of_processes_is_the_launchers(monkeypatch, variables, expected):
+    for name in ("WORLD_SIZE", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert launch.launched_processes() == expected

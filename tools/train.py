@@ -1,7 +1,7 @@
 """Train any config of any task.
 
 python tools/train.py CONFIG [--work-dir DIR] [--resume [PATH]] [--pretrained PATH] [--amp]
-    [--no-validate] [--auto-scale-lr] [--cfg-options KEY=VALUE ...] [--launcher pytorch]
+    [--no-validate] [--auto-scale-lr | --keep-batch] [--cfg-options KEY=VALUE ...] [--launcher pytorch]
 """
 
 import mmmim  # noqa: F401  (first: it makes mmcv's operators importable)
@@ -19,9 +19,11 @@ def parse_args():
     )
     parser.add_argument("--amp", action="store_true", help="mixed precision (GPUs only)")
     parser.add_argument("--no-validate", action="store_true", help="do not evaluate on the way")
-    parser.add_argument(
+    batch = parser.add_mutually_exclusive_group()
+    batch.add_argument(
         "--auto-scale-lr", action="store_true", help="scale the learning rate to the real batch"
     )
+    batch.add_argument("--keep-batch", action="store_true", help="accumulate up to the recipe's batch")
     return parser.parse_args()
 
 
@@ -37,6 +39,9 @@ def main() -> None:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.auto_scale_lr:
         launch.set_auto_scale_lr(cfg)
+    if args.keep_batch:
+        world_size = 1 if args.launcher == "none" else launch.launched_processes()
+        launch.set_keep_batch(cfg, world_size)
     launch.check_batch_norm(cfg)
     runner = launch.build_runner(cfg)
     launch.start_method(runner)

@@ -11,7 +11,7 @@ from mmmim.checkpoints import load_backbone, recognise, to_mmmim, write_checkpoi
 from mmmim.checkpoints.formats import to_convmae
 from mmmim.checkpoints.loading import CheckpointMismatch
 from mmmim.checkpoints.parity import check_parity
-from mmmim.launch import _replace_sync_bn
+from mmmim.launch import replace_sync_bn
 from mmmim.registry import MODELS
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
@@ -220,7 +220,7 @@ def test_every_weight_of_a_fine_tuned_detector_or_segmenter_has_its_place(config
     for name in ("xavier_uniform_", "kaiming_uniform_", "trunc_normal_", "normal_"):
         monkeypatch.setattr(torch.nn.init, name, lambda tensor, *args, **kwargs: tensor)  # seconds
     model = Config.fromfile(CONFIGS / config).model
-    _replace_sync_bn(model)
+    replace_sync_bn(model)
     expected = set(MODELS.build(model).state_dict())
     ours, left_out = to_mmmim(dict.fromkeys(foreign(), torch.zeros(1)))
     assert not left_out
