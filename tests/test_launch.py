@@ -181,9 +181,7 @@ def test_the_batch_of_a_recipe_is_kept_by_accumulation():
         launch.set_keep_batch(cfg, processes)
         assert cfg.optim_wrapper.accumulative_counts == accumulated
         assert launch.describe_batch(cfg, processes).split(";")[0].endswith("= 64")
-    with pytest.raises(
-        ValueError, match=r"8 images x 3 processes do not divide .* divisor of 64"
-    ):
+    with pytest.raises(ValueError, match=r"8 images x 3 processes do not divide .* divisor of 64"):
         launch.set_keep_batch(cfg, 3)
     with pytest.raises(ValueError, match=r"8 images x 16 processes .* divisor of 4"):
         launch.set_keep_batch(cfg, 16)

@@ -1,0 +1,67 @@
+"""tools/timing.py, benchmark.py and plan.py: that they count and divide rightly."""
+
+import argparse
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+import plan
+import timing
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_operations_and_kept_bytes_are_those_of_a_linear_map():
+    linear, x = nn.Linear(8, 16, bias=False), torch.randn(4, 8)
+    product = 2 * 4 * 8 * 16
+    assert timing.count_flops(lambda: linear(x)) == product
+    assert timing.count_flops(lambda: linear(x).sum().backward()) == 2 * product  # no gradient of x
+    assert timing.held_mib(lambda: linear(x)) * 2**20 == x.nbytes
+
+
+def test_attention_is_counted_on_a_cpu_too():
+    q = torch.randn(1, 2, 10, 4)
+    attend = nn.functional.scaled_dot_product_attention
+    assert timing.count_flops(lambda: attend(q, q, q)) == 2 * (2 * 2 * 10 * 10 * 4)
+
+
+def test_all_take_turns_and_the_first_is_compared_with():
+    order = []
+    works = [timing.Work(name, lambda name=name: order.append(name), 2) for name in "ab"]
+    timings = timing.measure(works, repeats=3, device="cpu")
+    assert order == ["a", "b"] * (timing.WARM_UP + 3)
+    timings[0].seconds, timings[1].seconds = [1.0, 2.0, 4.0], [2.0, 2.0, 4.0]
+    timings[0].flops = timings[1].flops = 1e9
+    rows = timing.table(timings, peak=(1e9, "it")).splitlines()
+    assert rows[2] == "| a | 2000.0 ms (1000.0 to 4000.0) | 1.0 | 1.00 | 50% |"
+    assert rows[3].split("|")[4].strip() == "1.00"  # of the rounds' ratios 2, 1 and 1
+
+
+def test_a_step_is_written_down(tmp_path, monkeypatch, capsys):
+    command = ["benchmark.py", "step", str(ROOT / "configs/tiny/pixmim_vit_scenes.py")]
+    command += ["--batch", "2", "--repeats", "1", "--out", str(tmp_path / "step")]
+    monkeypatch.setattr(sys, "argv", command)
+    runpy.run_path(str(ROOT / "tools/benchmark.py"), run_name="__main__")
+    assert "share of peak" in capsys.readouterr().out
+    content = json.loads((tmp_path / "step.json").read_text())
+    assert [t["name"] for t in content["timings"]] == ["ours", "filter of ours"]
+    assert content["timings"][0]["flops"] > 1e8
+    assert (tmp_path / "step.md").read_text().count("\n| ") == 4
+
+
+@pytest.mark.parametrize(("gpus", "rate"), [(8, 450), (64, 50)])
+def test_a_plan_divides_the_batch_and_counts_the_ring(gpus, rate):
+    cost = plan.Cost(images=1024, flops=1e11, weights=100_000_000, kept=1e8)
+    options = dict(peak=1000, share=0.5, link=450, network=50, loader=500)
+    row = plan.plan(cost, gpus, argparse.Namespace(**options))
+    compute = 1024 / gpus * 1e11 / 5e14
+    transfer = 2 * (gpus - 1) / gpus * 4e8 / (rate * 1e9)
+    assert row[1] == f"{1024 // gpus}"
+    assert row[3] == f"{compute / max(compute, compute / 3 + transfer):.0%}"
+    assert row[6].endswith(f"{1e3 * transfer:.0f} ms")
