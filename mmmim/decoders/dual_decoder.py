@@ -72,5 +72,5 @@ class DualDecoder(nn.Module):
         own, partner = tokens.chunk(2)
         order = visible_first(mask[0]).expand(len(own), -1)
         shown, last = mask.shape[1] - hidden, self.blocks[-1]
-        own, partner = last.at(own, order[:, shown:]), last.at(partner, order[:, :shown])
+        own, partner = last(own, at=order[:, shown:]), last(partner, at=order[:, :shown])
         return self.pred(self.norm(own)), self.pred(self.norm(partner))

@@ -66,4 +66,4 @@ class PixelDecoder(nn.Module):
         for block in self.blocks[:-1]:
             tokens = block(tokens)
         hidden = self.first + hidden_indices(mask, self.length - count)
-        return self.pred(self.norm(self.blocks[-1].at(tokens, hidden)))
+        return self.pred(self.norm(self.blocks[-1](tokens, at=hidden)))

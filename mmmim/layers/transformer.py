@@ -110,21 +110,24 @@ class Block(nn.Module):
         self.drop_path = StochasticDepth(drop_path, "row") if drop_path else nn.Identity()
 
     def forward(
-        self, tokens: Tensor, grid: tuple[int, int] | None = None, bias: Tensor | None = None
+        self,
+        tokens: Tensor,
+        grid: tuple[int, int] | None = None,
+        bias: Tensor | None = None,
+        at: Tensor | None = None,
     ) -> Tensor:
-        """(B, N, D) -> (B, N, D); windows need `grid` = (rows, columns) with N = rows * columns.
+        """(B, N, D) -> (B, N, D), or (B, M, D) at the positions `at` (B, M).
 
-        `bias`: see `Attention`; N there is a window's.
+        Windows need `grid` = (rows, columns) with N = rows * columns. `bias`: see `Attention`; N there
+        is a window's. With `at`, which is for blocks without windows and relative positions, only keys
+        and values are computed of the other tokens.
         """
+        if at is not None:
+            return self._at(tokens, at)
         tokens = tokens + self.drop_path(self.ls1(self._attend(self.norm1(tokens), grid, bias)))
         return tokens + self.drop_path(self.ls2(self.mlp(self.norm2(tokens))))
 
-    def at(self, tokens: Tensor, indices: Tensor) -> Tensor:
-        """`forward` at some positions: (B, N, D) and (B, M) -> (B, M, D).
-
-        Of the others only keys and values are computed. For blocks without windows and relative
-        positions.
-        """
+    def _at(self, tokens: Tensor, indices: Tensor) -> Tensor:
         normed = self.norm1(tokens)
         attended = self.attn.at(normed, gather_tokens(normed, indices))
         tokens = gather_tokens(tokens, indices) + self.drop_path(self.ls1(attended))
