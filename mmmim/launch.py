@@ -108,6 +108,24 @@ def set_ddp(cfg: Config) -> None:
     )
 
 
+# Hooks that call a method's parts, which FSDP gathers for the whole of it alone.
+LOOKERS = ("PredictionHook", "AlignmentHook", "NearestNeighbourHook", "SegmentationProbeHook")
+
+
+def set_fsdp(cfg: Config) -> None:
+    """`--fsdp`: weights, gradients and moments are shared out over the processes, block by block.
+
+    Raises:
+        ValueError: one process, or `load_from`, which is read before weights are shared out.
+    """
+    if cfg.launcher == "none":
+        raise ValueError("--fsdp shares weights out over processes: start them by tools/dist_train.sh")
+    if cfg.get("load_from"):
+        raise ValueError("--fsdp does not take load_from; start an encoder with --pretrained")
+    cfg.runner_type, cfg.strategy = "FlexibleRunner", dict(type="BlockFSDPStrategy")
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook["type"] not in LOOKERS]
+
+
 def fit_to_cpu(cfg: Config) -> None:
     """Make a config written for GPUs run without one, in one process or several."""
     if cfg.launcher == "none":

@@ -203,3 +203,15 @@ def test_the_number_of_processes_is_the_launchers(monkeypatch, variables, expect
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert launch.launched_processes() == expected
+
+
+def test_weights_are_shared_out_over_processes_only():
+    hooks = [dict(type="LossLogHook"), dict(type="PredictionHook", interval=1)]
+    cfg = config(launcher="pytorch", custom_hooks=hooks)
+    launch.set_fsdp(cfg)
+    assert cfg.runner_type == "FlexibleRunner"
+    assert [hook.type for hook in cfg.custom_hooks] == ["LossLogHook"]  # the other calls parts
+    with pytest.raises(ValueError, match=r"tools/dist_train\.sh"):
+        launch.set_fsdp(config(launcher="none", custom_hooks=hooks))
+    with pytest.raises(ValueError, match="--pretrained"):
+        launch.set_fsdp(config(launcher="pytorch", load_from="x.pth", custom_hooks=hooks))

@@ -1,6 +1,6 @@
 """Train any config of any task.
 
-python tools/train.py CONFIG [--work-dir DIR] [--resume [PATH]] [--pretrained PATH] [--amp]
+python tools/train.py CONFIG [--work-dir DIR] [--resume [PATH]] [--pretrained PATH] [--amp] [--fsdp]
     [--no-validate] [--auto-scale-lr | --keep-batch] [--cfg-options KEY=VALUE ...] [--launcher pytorch]
 """
 
@@ -17,6 +17,7 @@ def parse_args():
         const="auto",
         help="continue from PATH, or from the last checkpoint of the work dir",
     )
+    parser.add_argument("--fsdp", action="store_true", help="share weights out over processes")
     parser.add_argument("--amp", action="store_true", help="mixed precision (GPUs only)")
     parser.add_argument("--no-validate", action="store_true", help="do not evaluate on the way")
     batch = parser.add_mutually_exclusive_group()
@@ -35,6 +36,8 @@ def main() -> None:
         launch.set_pretrained(cfg, args.pretrained)
     if args.amp:
         launch.set_amp(cfg)
+    if args.fsdp:
+        launch.set_fsdp(cfg)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.auto_scale_lr:

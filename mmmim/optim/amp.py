@@ -15,11 +15,12 @@ def AmpOptimWrapper(dtype: str | None = None, **kwargs) -> OptimWrapper:
     Args:
         dtype: "bfloat16" or "float16"; None takes bfloat16 where the GPU has it. bfloat16 has the
             range of float32 and needs no loss scaling, which is where float16 runs turn to NaN.
-        kwargs: of mmengine's OptimWrapper: optimizer, accumulative_counts, clip_grad; and
-            loss_scale, read with float16 only.
+        kwargs: of mmengine's OptimWrapper: optimizer, accumulative_counts, clip_grad; loss_scale,
+            read with float16 only; and use_fsdp, which FSDPStrategy sets.
     """
     loss_scale = kwargs.pop("loss_scale", "dynamic")
     if not torch.cuda.is_available():
+        kwargs.pop("use_fsdp", None)
         print_log("no GPU: training in float32; mixed precision is for GPUs", logger="current")
         return OptimWrapper(**kwargs)
     native = torch.cuda.is_bf16_supported(including_emulation=False)

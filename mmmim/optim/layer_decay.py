@@ -28,6 +28,15 @@ NORMS = {
 FUSED = {name: dict(fused=True) for name in ("Adam", "AdamW", "SGD")}
 
 
+SHARD = "_fsdp_wrapped_module."  # what FSDP puts into names
+
+
+def whole(name: str, parameter: nn.Parameter) -> tuple[str, int]:
+    """Name and number of dimensions, before FSDP sharded it (see `BlockFSDPStrategy`)."""
+    shape = getattr(parameter, "whole_shape", parameter.shape)
+    return getattr(parameter, "whole_name", name), len(shape)
+
+
 @dataclass(frozen=True)
 class ParameterPlan:
     """How one parameter is trained.
@@ -83,7 +92,7 @@ class LayerDecayOptimWrapperConstructor:
     def __call__(self, model: nn.Module) -> OptimWrapper:
         model = model.module if is_model_wrapper(model) else model
         plans = self.plan(model)
-        parameters = dict(model.named_parameters())
+        parameters = {whole(name, p)[0]: p for name, p in model.named_parameters()}
         groups: dict[tuple, dict] = {}
         for plan in plans:
             group = groups.setdefault(
@@ -104,15 +113,16 @@ class LayerDecayOptimWrapperConstructor:
         """What happens to every trainable parameter of `model`, in the model's order."""
         decay = self.rules.get("layer_decay", 1.0)
         last = model.backbone.num_layers + 1
-        norms = {n for n, module in model.named_modules() if type(module) in NORMS}
+        norms = {n.replace(SHARD, "") for n, m in model.named_modules() if type(m) in NORMS}
         plans = []
-        for name, parameter in model.named_parameters():
+        for shard_name, parameter in model.named_parameters():
             if not parameter.requires_grad:
                 continue
+            name, ndim = whole(shard_name, parameter)
             inside = name.startswith("backbone.")
             layer = model.backbone.layer_of(name.removeprefix("backbone.")) if inside else last
             is_norm = name.rpartition(".")[0] in norms
-            factor = self._decay_factor(name, is_norm, parameter.ndim == 1)
+            factor = self._decay_factor(name, is_norm, ndim == 1)
             weight_decay = self.optimizer.get("weight_decay", 0.0) * factor
             scale = decay ** (last - layer) * self._rate_factor(name)
             plans.append(ParameterPlan(name, layer, scale, weight_decay))

@@ -103,6 +103,28 @@ def test_two_processes_give_the_losses_of_one(scenes, uninterrupted, tmp_path):
         assert torch.allclose(weights[1][name], value, atol=1e-4), name
 
 
+def test_weights_shared_out_over_two_processes_give_the_losses_of_one(scenes, uninterrupted, tmp_path):
+    """FSDP, resumed on the way; its checkpoint is one that a single process writes."""
+    command = ["tools/dist_train.sh", CONFIG, "2", "--fsdp", *pretrain_command(tmp_path, batch=4)[2:]]
+    call(command, scenes, PORT=free_port())
+    (tmp_path / "epoch_3.pth").unlink()
+    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_2.pth"))
+    for file in tmp_path.glob("*/vis_data/scalars.json"):  # of the last epoch, the resumed run's count
+        file.write_text("".join(file.read_text().splitlines(keepends=True)[:12]))
+    call([*command[:4], "--resume", *command[4:]], scenes, PORT=free_port())
+    one, two = losses(uninterrupted), losses(tmp_path)
+    assert list(one) == list(two) == list(range(1, 19))
+    assert list(two.values()) == pytest.approx(list(one.values()), rel=1e-4)
+    plain, shared = (
+        torch.load(d / "epoch_3.pth", weights_only=False) for d in (uninterrupted, tmp_path)
+    )
+    assert plain["state_dict"].keys() == shared["state_dict"].keys()
+    for name, value in plain["state_dict"].items():
+        assert torch.allclose(shared["state_dict"][name], value, atol=1e-4), name
+    for i, moments in plain["optimizer"]["state"].items():
+        assert torch.allclose(shared["optimizer"]["state"][i]["exp_avg"], moments["exp_avg"], atol=1e-4)
+
+
 ONE_EPOCH = (  # 48 images in batches of 8: 6 steps
     "train_cfg.max_epochs=1",
     "model.decoder.embed_dims=16",
