@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from mmmim.checkpoints import FORMATS, position_grid, read_checkpoint, to_mmmim
+from mmmim.checkpoints import find_format, position_grid, read_checkpoint, to_mmmim
 from mmmim.data.labelled import check_classes
 from mmmim.data.roots import check_data_roots
 from mmmim.hooks.method import method_of
@@ -260,7 +260,7 @@ def load_tested(runner: Runner, checkpoint: str) -> None:
         ValueError: the checkpoint lacks something that the model has, or has something else.
     """
     state = read_checkpoint(checkpoint)
-    if any(re.fullmatch(spec.signature, key) for spec in FORMATS.values() for key in state):
+    if find_format(state):
         state, left_out = to_mmmim(state)
         if left_out:
             runner.logger.warning(f"{checkpoint}: not read: {', '.join(left_out)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from mmengine import Config
 from peers import MMPRETRAIN, OFFICIAL
-from timing import Work, count_flops, held_mib, measure, peak_flops, write
+from timing import measure_steps, peak_flops, write
 
 import mmmim  # noqa: F401  registers the methods
 from mmmim.backbones.conv_vit import SIZES
@@ -50,10 +50,7 @@ def _run(args: argparse.Namespace, models: dict[str, dict]) -> None:
         raise ValueError(f"configs of one image size can be compared, got {sizes}")
     images = torch.randn(args.batch, 3, size, size, device=device)
     steps = _steps(args, models, images)
-    timings = measure([Work(n, step, args.batch) for n, step in steps.items()], args.repeats, device)
-    for timing in timings:
-        timing.flops = count_flops(steps[timing.name])
-        timing.held_mib = held_mib(steps[timing.name])
+    timings = measure_steps(steps, args.batch, args.repeats, device)
     title = f"{args.configs[0]}: batch {args.batch}, {size} pixels, {args.dtype}"
     write(title, timings, peak_flops(device, getattr(torch, args.dtype)), args.out)
 

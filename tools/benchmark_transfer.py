@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from mmengine import Config
 from mmengine.registry import DefaultScope
-from timing import Work, count_flops, held_mib, measure, peak_flops, write
+from timing import measure_steps, peak_flops, write
 
 import mmmim  # noqa: F401  (first: it makes mmcv's operators importable)
 from mmmim.launch import replace_sync_bn
@@ -41,11 +41,7 @@ def run(args: argparse.Namespace) -> None:
         if args.against:
             peer, model = _on_openmmlabs_backbone(cfg)
             steps[f"{name}, {peer}"] = _step(cfg, model, args, device)
-    works = [Work(name, step, args.batch) for name, step in steps.items()]
-    timings = measure(works, args.repeats, device)
-    for timing in timings:
-        timing.flops = count_flops(steps[timing.name])
-        timing.held_mib = held_mib(steps[timing.name])
+    timings = measure_steps(steps, args.batch, args.repeats, device)
     title = f"transfer: batch {args.batch}, {args.dtype}"
     write(title, timings, peak_flops(device, getattr(torch, args.dtype)), args.out)
 

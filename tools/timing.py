@@ -80,6 +80,17 @@ def measure(works: Sequence[Work], repeats: int, device: str) -> list[Timing]:
     return timings
 
 
+def measure_steps(
+    steps: dict[str, Callable[[], object]], images: int, repeats: int, device: str
+) -> list[Timing]:
+    """`measure` of training steps of `images` each, with their operations and what autograd keeps."""
+    timings = measure([Work(name, step, images) for name, step in steps.items()], repeats, device)
+    for timing in timings:
+        timing.flops = count_flops(steps[timing.name])
+        timing.held_mib = held_mib(steps[timing.name])
+    return timings
+
+
 def count_flops(run: Callable[[], object]) -> float:
     """Operations of matrix products and convolutions in one run, two per multiply-add."""
     # Fused attention on a CPU is not known to torch's counter; its plain form is.

@@ -27,7 +27,7 @@ class PredictionHook(Hook):
     @master_only
     def after_train_epoch(self, runner) -> None:
         epoch = runner.epoch + 1
-        if epoch % self.interval and epoch != runner.max_epochs:
+        if not (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
             return
         model = method_of(runner)
         dataset = runner.train_dataloader.dataset

@@ -44,7 +44,7 @@ class _QuickSignal(Hook):
     @torch.no_grad()
     def after_train_epoch(self, runner: Runner) -> None:
         epoch = runner.epoch + 1
-        if epoch % self.interval and epoch != runner.max_epochs:
+        if not (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
             return
         method = method_of(runner)
         method.eval()

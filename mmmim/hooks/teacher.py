@@ -56,7 +56,8 @@ class AlignmentHook(Hook):
     def after_train_epoch(self, runner) -> None:
         epoch = runner.epoch + 1
         alignment = method_of(runner).alignment
-        if alignment.weights is None or (epoch % self.interval and epoch != runner.max_epochs):
+        is_due = self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)
+        if alignment.weights is None or not is_due:
             return
         path = Path(runner.work_dir) / "alignment" / f"epoch_{epoch}.png"
         draw_alignment(alignment.weights.detach().float().cpu(), alignment.layers, path)

@@ -2,11 +2,12 @@
 
 from mmmim.checkpoints.formats.convmae import to_convmae
 from mmmim.checkpoints.formats.mixmim import to_mixmim, to_mmpretrain_mixmim
-from mmmim.checkpoints.formats.table import FORMATS, recognise, to_backbone, to_mmmim
+from mmmim.checkpoints.formats.table import FORMATS, find_format, recognise, to_backbone, to_mmmim
 from mmmim.checkpoints.formats.vit import to_timm
 
 __all__ = [
     "FORMATS",
+    "find_format",
     "recognise",
     "to_backbone",
     "to_convmae",

@@ -33,15 +33,22 @@ FORMATS: dict[str, Format] = {
 }
 
 
+def find_format(state: dict[str, Tensor]) -> str | None:
+    """Name of the format of these weights, a key of FORMATS, or None where none fits."""
+    for name, spec in FORMATS.items():
+        if any(re.fullmatch(spec.signature, key) for key in state):
+            return name
+    return None
+
+
 def recognise(state: dict[str, Tensor]) -> str:
     """Name of the format of these weights, a key of FORMATS.
 
     Raises:
         ValueError: none fits.
     """
-    for name, spec in FORMATS.items():
-        if any(re.fullmatch(spec.signature, key) for key in state):
-            return name
+    if name := find_format(state):
+        return name
     known = ", ".join(f"{name} ({spec.description})" for name, spec in FORMATS.items())
     raise ValueError(
         f"no key of the checkpoint fits a known format; known are {known}; "
