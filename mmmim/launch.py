@@ -4,6 +4,7 @@ import argparse
 import difflib
 import os
 import re
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -165,11 +166,25 @@ def _dicts(node) -> Iterator[dict]:
 
 
 def _rendezvous(launcher: str) -> dict:
-    if launcher == "pytorch":  # torchrun has set MASTER_ADDR, MASTER_PORT, RANK, WORLD_SIZE
+    """Who meets where, as `init_process_group` takes it.
+
+    torchrun says it in the environment. Of SLURM it is read as mmengine reads it on GPUs
+    (mmengine/dist/utils.py, _init_dist_slurm).
+    """
+    if launcher == "pytorch":
         return {}
+    if launcher == "slurm":
+        nodes = os.environ["SLURM_NODELIST"]
+        first = f"scontrol show hostname {nodes} | head -n1"
+        address = os.environ.get("MASTER_ADDR") or subprocess.getoutput(first)
+        return dict(
+            init_method=f"tcp://{address}:{os.environ.get('MASTER_PORT', 29500)}",
+            rank=int(os.environ["SLURM_PROCID"]),
+            world_size=int(os.environ["SLURM_NTASKS"]),
+        )
     raise ValueError(
-        f"without a GPU only the launcher 'pytorch' is supported (tools/dist_train.sh), "
-        f"got '{launcher}'"
+        "without a GPU only the launchers 'pytorch' (tools/dist_train.sh) and 'slurm' "
+        f"(tools/slurm_train.sh) are supported, got '{launcher}'"
     )
 
 

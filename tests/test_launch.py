@@ -98,9 +98,9 @@ def test_a_missing_config_says_where_configs_are():
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
-def test_without_a_gpu_only_torchrun_launches_several_processes():
-    with pytest.raises(ValueError, match=r"dist_train\.sh"):
-        launch.fit_to_cpu(config(launcher="slurm"))
+def test_without_a_gpu_mpi_launches_nothing():
+    with pytest.raises(ValueError, match=r"dist_train\.sh.*slurm_train\.sh.*got 'mpi'"):
+        launch.fit_to_cpu(config(launcher="mpi"))
 
 
 def test_sync_bn_is_replaced_wherever_it_stands():

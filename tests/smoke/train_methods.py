@@ -1,0 +1,112 @@
+"""Train every method for two epochs of six steps, as one process or as one of several.
+
+python tests/smoke/train_methods.py OUT [--launcher pytorch]
+
+One process takes batches of 8; two take batches of 4, and stop and resume between the epochs. SGD,
+since AdamW forgives gradients that are a constant factor too large.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from mmengine import Config
+from mmengine.hooks import Hook
+
+import mmmim  # noqa: F401  registers the methods
+from mmmim import launch
+from mmmim.data import EpochSampler
+from mmmim.data.unlabelled import item_seed
+from mmmim.registry import DATA_SAMPLERS, HOOKS
+
+TINY = Path(__file__).parents[2] / "configs/tiny"
+PROCESSES = 2
+BATCH = 8
+VIT = {"arch.embed_dims": 16}
+CONV_VIT = {"arch.embed_dims": (8, 16, 16), "arch.depths": (1, 1, 1)}
+MIXMIM = {"arch.embed_dims": 8, "arch.depths": (1, 1, 2, 1), "arch.num_heads": (1, 2, 4, 4)}
+# Method -> its tiny config, and what makes the backbone still smaller.
+METHODS = {
+    "MAE": ("mae_vit_scenes", VIT),
+    "LSMAE": ("lsmae_vit_scenes", VIT),
+    "PixMIM": ("pixmim_vit_scenes", VIT),
+    "ConvMAE": ("convmae_convvit_scenes", CONV_VIT),
+    "FastConvMAE": ("fastconvmae_convvit_scenes", CONV_VIT),
+    "MixMIM": ("mixmim_scenes", MIXMIM),
+    "MaskAlign": ("maskalign_vit_scenes", VIT),
+}
+
+
+@DATA_SAMPLERS.register_module()
+class DealtSampler(EpochSampler):
+    """One process sees in turn the batches that two would see at once.
+
+    MixMIM draws a mask for each process's batch, and mixes within it: accumulated over these, one
+    process does what two do.
+    """
+
+    def __iter__(self):
+        order = torch.tensor(list(super().__iter__()))
+        share = BATCH // PROCESSES
+        yield from order.view(-1, share, PROCESSES).transpose(1, 2).flatten().tolist()
+
+
+@HOOKS.register_module()
+class DealtMasks(Hook):
+    """The masks to these batches: of the rows of noise that all draw, each process takes its own."""
+
+    def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
+        step, process = divmod(runner.iter, PROCESSES)
+        torch.manual_seed(item_seed(runner.seed, step))
+        rows, columns = runner.model.backbone.grid
+        torch.rand(process, rows * columns)
+
+
+def config(name: str, launcher: str, out: Path) -> Config:
+    file, backbone = METHODS[name]
+    cfg = Config.fromfile(TINY / f"{file}.py")
+    model = "model.host" if name == "PixMIM" else "model"
+    changes = {f"{model}.backbone.{key}": value for key, value in backbone.items()}
+    if name == "MaskAlign":
+        changes["model.teacher.model_args.embed_dim"] = 16
+    else:
+        changes |= {f"{model}.decoder.embed_dims": 16, f"{model}.decoder.depth": 1}
+    cfg.merge_from_dict(changes)
+    cfg.optim_wrapper.optimizer = dict(type="SGD", lr=0.05, momentum=0.9)
+    cfg.param_scheduler = []
+    cfg.custom_hooks = [h for h in cfg.custom_hooks if h["type"] not in launch.LOOKERS]
+    cfg.default_hooks.pop("alignment", None)
+    cfg.train_dataloader.update(
+        batch_size=BATCH if launcher == "none" else BATCH // PROCESSES,
+        num_workers=0,
+        persistent_workers=False,
+    )
+    if name == "MixMIM" and launcher == "none":
+        cfg.train_dataloader.update(batch_size=BATCH // PROCESSES, sampler=dict(type="DealtSampler"))
+        cfg.optim_wrapper.accumulative_counts = PROCESSES
+        cfg.custom_hooks.append(dict(type="DealtMasks"))
+    cfg.randomness = dict(seed=0)
+    cfg.launcher, cfg.work_dir = launcher, str(out / name)
+    return cfg
+
+
+def train(name: str, launcher: str, out: Path) -> None:
+    for epochs in (2,) if launcher == "none" else (1, 2):
+        cfg = config(name, launcher, out)
+        cfg.train_cfg.max_epochs = epochs
+        cfg.experiment_name = f"{name}_{epochs}"  # names loggers, of which one process has one each
+        launch.set_resume(cfg, "auto" if epochs == 2 and launcher != "none" else None)
+        launch.build_runner(cfg).train()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--launcher", choices=["none", "pytorch"], default="none")
+    args = parser.parse_args()
+    for name in METHODS:
+        train(name, args.launcher, args.out)
+
+
+if __name__ == "__main__":
+    main()
