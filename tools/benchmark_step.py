@@ -1,14 +1,18 @@
 """A training step of pretraining, without the optimiser, whose work is the same for all."""
 
 import argparse
+import itertools
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from mmengine import Config
+from mmengine.registry import DefaultScope
+from mmengine.runner import Runner
 from peers import MMPRETRAIN, OFFICIAL
-from timing import measure_steps, peak_flops, write
+from timing import WARM_UP, Timing, measure_steps, peak_flops, write
 
 import mmmim  # noqa: F401  registers the methods
 from mmmim.backbones.conv_vit import SIZES
@@ -29,16 +33,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--compile", action="store_true", help="ours by torch.compile too")
+    parser.add_argument(
+        "--images", type=Path, help="folder; also ours on what the config's loader makes of it"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="of that loader")
 
 
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if len(args.configs) > 1 and (args.against or args.mask_ratios):
         parser.error("--against and --mask-ratios take one config")
+    if args.images and not args.images.is_dir():
+        parser.error(f"no folder '{args.images}'")
 
 
 def run(args: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        models = {path: _method(path, Path(folder), args.size) for path in args.configs}
+        models = {path: load_method(path, Path(folder), args.size) for path in args.configs}
         _run(args, models)
 
 
@@ -51,6 +61,8 @@ def _run(args: argparse.Namespace, models: dict[str, dict]) -> None:
     images = torch.randn(args.batch, 3, size, size, device=device)
     steps = _steps(args, models, images)
     timings = measure_steps(steps, args.batch, args.repeats, device)
+    if args.images:
+        timings.append(_measure_fed(args, models[args.configs[0]], device))
     title = f"{args.configs[0]}: batch {args.batch}, {size} pixels, {args.dtype}"
     write(title, timings, peak_flops(device, getattr(torch, args.dtype)), args.out)
 
@@ -59,11 +71,13 @@ def _backbone(model: dict) -> dict:
     return model.get("host", model).backbone
 
 
-def _method(path: str, folder: Path, size: int | None) -> dict:
+def load_method(path: str, folder: Path, size: int | None) -> dict:
     """The model of a config; a teacher whose file is not there gets one of random weights."""
     model = Config.fromfile(path).model
     if size:
         _backbone(model).img_size = size
+        if "teacher" in model:
+            model.teacher.img_size = model.teacher.get("img_size", 224) * size // 224
     if "teacher" in model and not Path(model.teacher.checkpoint).is_file():
         model.teacher.checkpoint = str(folder / f"{model.teacher.name}.pth")
         torch.save(MODELS.build(model).teacher.model.state_dict(), model.teacher.checkpoint)
@@ -84,7 +98,7 @@ def _steps(
     else:
         named = {"ours": MODELS.build(model), **_peers(args.against, model)}
     named = {name: m.to(device).train() for name, m in named.items()}
-    steps = {name: _step(m, images, args.dtype) for name, m in named.items()}
+    steps = {name: step_of(m, images, args.dtype) for name, m in named.items()}
     for name, m in named.items():
         if isinstance(m, MaskAlign):
             steps[f"teacher of {name}"] = _teacher_step(m, images, args.dtype)
@@ -92,7 +106,7 @@ def _steps(
             steps[f"filter of {name}"] = _filter_step(m, images)
     if args.compile:
         ours = next(iter(named.values()))
-        steps["ours, compiled"] = _step(torch.compile(ours), images, args.dtype)
+        steps["ours, compiled"] = step_of(torch.compile(ours), images, args.dtype)
     if args.mask_ratios and model["type"] == "ConvMAE":
         backbone = _convolutional_stages(model).to(device).train()
         for ratio in args.mask_ratios:
@@ -107,16 +121,20 @@ def _peers(names: list[str], model: dict) -> dict[str, torch.nn.Module]:
     peers = {}
     for name in names:
         known = MMPRETRAIN if name == "mmpretrain" else OFFICIAL
-        if model["type"] not in known:
-            raise ValueError(f"--against {name} knows {', '.join(known)}, got {model['type']}")
-        build = known[model["type"]]
+        method = model["type"]
+        if method not in known or model.get("host", {}).get("type", "MAE") != "MAE":
+            raise ValueError(
+                f"--against {name} knows {', '.join(known)}, of PixMIM the one over MAE; got {method}"
+                f"{' over ' + model.host.type if 'host' in model else ''}"
+            )
+        build = known[method]
         peers |= {"mmpretrain": build()} if name == "mmpretrain" else {"official": build(Path(name))}
     return peers
 
 
-def _step(model: torch.nn.Module, images: torch.Tensor, dtype: str) -> Callable[[], None]:
+def step_of(model: torch.nn.Module, images: torch.Tensor, dtype: str) -> Callable[[], None]:
     def step() -> None:
-        with _autocast(images, dtype):
+        with autocast(images, dtype):
             output = model(images)
         loss = output["loss"] if isinstance(output, dict) else output[0]
         loss.backward()
@@ -125,12 +143,38 @@ def _step(model: torch.nn.Module, images: torch.Tensor, dtype: str) -> Callable[
     return step
 
 
+def _measure_fed(args: argparse.Namespace, model: dict, device: str) -> Timing:
+    """The first config's steps, one after another, on images that its own loader reads meanwhile."""
+    loader = Config.fromfile(args.configs[0]).train_dataloader
+    loader.update(batch_size=args.batch, num_workers=args.workers)
+    loader.dataset.update(data_root=str(args.images), data_prefix="")
+    with DefaultScope.overwrite_default_scope("mmmim"):
+        built = Runner.build_dataloader(loader, seed=0)
+    batches = itertools.chain.from_iterable(itertools.repeat(built))
+    method = MODELS.build(model).to(device).train()
+    timing = Timing(f"ours, from {args.images.name}, {args.workers} workers", args.batch)
+    waited = 0.0
+    for round_ in range(WARM_UP + args.repeats):
+        start = time.perf_counter()
+        batch = next(batches)
+        arrived = time.perf_counter()
+        images = method.data_preprocessor(batch, training=True)["inputs"]
+        step_of(method, images, args.dtype)()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        if round_ >= WARM_UP:
+            waited += arrived - start
+            timing.seconds.append(time.perf_counter() - start)
+    timing.waiting = waited / sum(timing.seconds)
+    return timing
+
+
 def _teacher_step(method: MaskAlign, images: torch.Tensor, dtype: str) -> Callable[[], None]:
     """What a step of MaskAlign spends on its teacher."""
 
     @torch.no_grad()
     def step() -> None:
-        with _autocast(images, dtype):
+        with autocast(images, dtype):
             states = method.teacher(images)
             importance = states.importance() if method.attentive else None
             shown = method.student.draw_mask(images, method.mask_ratio, importance)
@@ -159,7 +203,7 @@ def _encoder_step(
 
     def step() -> None:
         mask = random_mask(len(images), length, ratio, images.device)
-        with _autocast(images, dtype):
+        with autocast(images, dtype):
             tokens = backbone.encode_visible(images, mask, count_visible(length, ratio))
         tokens.float().square().sum().backward()
         backbone.zero_grad(set_to_none=True)
@@ -167,6 +211,6 @@ def _encoder_step(
     return step
 
 
-def _autocast(images: torch.Tensor, dtype: str) -> torch.autocast:
+def autocast(images: torch.Tensor, dtype: str) -> torch.autocast:
     mixed = dtype == "bfloat16"
     return torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=mixed)

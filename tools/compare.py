@@ -20,6 +20,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 from experiment import Training, run_all
+from files import figure_png, write_whole
 from matplotlib import pyplot as plt
 
 from mmmim.data.scenes import ScenesSpec, make_scenes
@@ -83,7 +84,7 @@ def main() -> None:
         for start in starts
     }
     text = markdown(table)
-    (args.out / f"{args.name}.md").write_text(text)
+    write_whole(args.out / f"{args.name}.md", text)
     draw_curve(table, args.out / f"{args.name}.png")
     print(text)
     print(f"wrote {args.out / args.name}.md and .png")
@@ -160,7 +161,7 @@ def draw_curve(table: dict[Start, dict[str, list[float]]], path: Path) -> None:
         axis.set(title=metric, xlabel="epochs of pretraining (0: scratch)", ylabel="percent")
         axis.set_ylim(bottom=0)
     figure.tight_layout()
-    figure.savefig(path, dpi=120)
+    write_whole(path, figure_png(figure))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from files import write_whole
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 TRAIN = Path(__file__).with_name("train.py")
@@ -196,9 +197,7 @@ def _headline(result: Result) -> str:
 
 
 def _save(result: Result, path: Path) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(result), indent=1))
-    os.replace(partial, path)
+    write_whole(path, json.dumps(asdict(result), indent=1))
 
 
 def _load(path: Path) -> Result:

@@ -90,6 +90,25 @@ def maskalign(folder: Path, teacher: str = "openai/clip-vit-base-patch16", **opt
     return model
 
 
+def pixmim(folder: Path) -> nn.Module:
+    """open-mmlab/mmselfsup's PixMIM: its target on the MAE that mmpretrain took over from it."""
+    return _PixMIM(low_frequency_target(folder))
+
+
+def low_frequency_target(folder: Path) -> nn.Module:
+    """The one file of mmselfsup that has the target, with a stand-in for the registry it imports."""
+    registry = types.ModuleType("mmselfsup.registry")
+    registry.MODELS = types.SimpleNamespace(register_module=lambda: lambda cls: cls)
+    names = {"mmselfsup": types.ModuleType("mmselfsup"), "mmselfsup.registry": registry}
+    sys.modules.update(names)
+    try:
+        module = import_official(folder / "mmselfsup/models/target_generators", "low_freq_generator")
+    finally:
+        for name in names:
+            del sys.modules[name]
+    return module.LowFreqTargetGenerator(radius=40, img_size=224)
+
+
 # Method of a config -> its official implementation.
 OFFICIAL = {
     "ConvMAE": convmae,
@@ -97,6 +116,7 @@ OFFICIAL = {
     "MAE": mae,
     "MaskAlign": maskalign,
     "MixMIM": mixmim,
+    "PixMIM": pixmim,
 }
 
 
@@ -115,6 +135,19 @@ class _Mmpretrain(nn.Module):
 
     def forward(self, images):
         return (self.model(images, mode="loss")["loss"],)
+
+
+class _PixMIM(nn.Module):
+    """mmselfsup/models/algorithms/pixmim.py: MAE's loss on another target; gives (loss,)."""
+
+    def __init__(self, target: nn.Module) -> None:
+        super().__init__()
+        self.mae, self.target = mmpretrain_mae().model, target
+
+    def forward(self, images):
+        latent, mask, order = self.mae.backbone(images)
+        prediction = self.mae.neck(latent, order)
+        return (self.mae.head.loss(prediction, self.target(images), mask),)
 
 
 def mmpretrain_mixmim() -> nn.Module:

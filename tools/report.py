@@ -3,7 +3,6 @@
 import base64
 import html
 import io
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import matplotlib
 
 matplotlib.use("Agg")
 import torch
+from files import figure_png, write_whole
 from matplotlib import pyplot as plt
 from mmengine import Config
 from mmengine.registry import init_default_scope
@@ -63,9 +63,7 @@ def write_report(path: Path, title: str, intro: str, rows: list[list[str]], sect
         f"<style>{STYLE}</style><h1>{html.escape(title)}</h1>{intro}"
         f"<table>{''.join(lines)}</table>{''.join(figures)}</html>"
     )
-    partial = path.with_suffix(".partial")
-    partial.write_text(page, encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, page)
 
 
 def loss_curves(curves: dict[str, dict[str, list[tuple[int, float]]]]) -> bytes:
@@ -77,10 +75,8 @@ def loss_curves(curves: dict[str, dict[str, list[tuple[int, float]]]]) -> bytes:
         axis.set(title=title, xlabel="step", ylabel="training loss")
         axis.legend()
     figure.tight_layout()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=110)
     plt.close(figure)
-    return buffer.getvalue()
+    return figure_png(figure)
 
 
 def prediction_picture(config: str, checkpoints: dict[str, Path], images: int = 6) -> bytes:

@@ -102,7 +102,9 @@ def _read(path: Path):
         if _is_torchscript(path):  # OpenAI's CLIP
             return torch.jit.load(path, map_location="cpu").state_dict()
         with torch.serialization.safe_globals(SAFE):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            # Mapped: of a file of 2 GB, a run that asks for its table of positions reads that alone.
+            mapped = zipfile.is_zipfile(path)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # a damaged file provokes any
         raise ValueError(
             f"'{path}' cannot be read as a checkpoint: it is damaged, or holds Python objects beside "

@@ -170,16 +170,15 @@ class TeacherStates:
         self.with_cls_token = teacher.with_cls_token
         self.batch = batch
 
-    @torch.no_grad()
     def importance(self) -> Tensor:
         """How much of the last block's attention each patch gets: (B, L) float32.
 
         The class token's, mean over heads. A teacher without class token has no such row: there it is
         the row of the mean of all patches' queries.
         """
-        return self.last.class_attention() if self.with_cls_token else self.last.mean_attention()
+        with torch.no_grad():  # not a decorator, which torch.compile cannot follow here
+            return self.last.class_attention() if self.with_cls_token else self.last.mean_attention()
 
-    @torch.no_grad()
     def targets(self, patches: Tensor) -> list[Tensor]:
         """Normalised hidden states of patches (B, V): float32 (B, [1 +] V, D) of each layer.
 
@@ -188,7 +187,8 @@ class TeacherStates:
         index = patches + self.prefix
         if self.with_cls_token:
             index = F.pad(index, (1, 0))
-        return [self._target(layer, index) for layer in self.teacher.layer_weights]
+        with torch.no_grad():
+            return [self._target(layer, index) for layer in self.teacher.layer_weights]
 
     def _target(self, layer: int, index: Tensor) -> Tensor:
         if self.teacher.norm == "bn":

@@ -7,15 +7,16 @@ Only their model files are run. The official code is of 2021: it calls `np.float
 Block an argument (`qk_scale`) that timm has dropped since; both are given back here.
 """
 
-import importlib.util
 import sys
-import types
 from pathlib import Path
 
 import numpy as np
 import timm.models.vision_transformer as timm_vit
 import torch
 from common import SEED, gradient_summary, images, save, set_weights, tensor_summary
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+from peers import low_frequency_target
 
 
 def official_mae(repository: Path):
@@ -33,19 +34,6 @@ def official_mae(repository: Path):
     return model
 
 
-def low_freq_generator(repository: Path):
-    """The one file, with a stand-in for the registry that it imports."""
-    registry = types.ModuleType("mmselfsup.registry")
-    registry.MODELS = types.SimpleNamespace(register_module=lambda: lambda cls: cls)
-    sys.modules["mmselfsup"] = types.ModuleType("mmselfsup")
-    sys.modules["mmselfsup.registry"] = registry
-    path = repository / "mmselfsup/models/target_generators/low_freq_generator.py"
-    spec = importlib.util.spec_from_file_location("low_freq_generator", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.LowFreqTargetGenerator(radius=40, img_size=224)
-
-
 def record(model, batch, target) -> dict:
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     model.zero_grad()
@@ -60,7 +48,7 @@ def main() -> None:
     model = official_mae(Path(sys.argv[1]))
     set_weights({n: p for n, p in model.named_parameters() if p.requires_grad})
     batch = images(2, 224)
-    low_pass = low_freq_generator(Path(sys.argv[2]))
+    low_pass = low_frequency_target(Path(sys.argv[2]))
     filtered = low_pass(batch)
     sources = dict(mae="facebookresearch/mae efb2a80", mmselfsup="open-mmlab/mmselfsup db861f3")
     made_by = "tests/parity/record_mae.py"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
@@ -43,16 +44,39 @@ def test_all_take_turns_and_the_first_is_compared_with():
     assert rows[3].split("|")[4].strip() == "1.00"  # of the rounds' ratios 2, 1 and 1
 
 
-def test_a_step_is_written_down(tmp_path, monkeypatch, capsys):
-    command = ["benchmark.py", "step", str(ROOT / "configs/tiny/pixmim_vit_scenes.py")]
-    command += ["--batch", "2", "--repeats", "1", "--out", str(tmp_path / "step")]
-    monkeypatch.setattr(sys, "argv", command)
+def benchmark(monkeypatch, *arguments) -> None:
+    monkeypatch.setattr(sys, "argv", ["benchmark.py", *map(str, arguments)])
     runpy.run_path(str(ROOT / "tools/benchmark.py"), run_name="__main__")
+
+
+def test_a_step_is_written_down(tmp_path, monkeypatch, capsys):
+    (tmp_path / "photos").mkdir()
+    for i in range(4):
+        Image.new("RGB", (96, 96), (60 * i, 0, 0)).save(tmp_path / f"photos/{i}.jpg")
+    step = ["step", ROOT / "configs/tiny/pixmim_vit_scenes.py", "--batch", 2, "--repeats", 1]
+    fed = ["--images", tmp_path / "photos", "--workers", 1]
+    benchmark(monkeypatch, *step, *fed, "--out", tmp_path / "step")
     assert "share of peak" in capsys.readouterr().out
-    content = json.loads((tmp_path / "step.json").read_text())
-    assert [t["name"] for t in content["timings"]] == ["ours", "filter of ours"]
-    assert content["timings"][0]["flops"] > 1e8
-    assert (tmp_path / "step.md").read_text().count("\n| ") == 4
+    ours, filter_, fed = json.loads((tmp_path / "step.json").read_text())["timings"]
+    assert (ours["name"], filter_["name"]) == ("ours", "filter of ours")
+    assert fed["name"] == "ours, from photos, 1 workers"
+    assert ours["flops"] > 1e8
+    assert ours["waiting"] is None
+    assert 0 < fed["waiting"] < 1
+    assert (tmp_path / "step.md").read_text().count("\n| ") == 5
+
+
+@pytest.mark.parametrize("config", ["mae_vit", "mixmim", "convmae_convvit", "maskalign_vit"])
+def test_curves_are_drawn(tmp_path, monkeypatch, config):
+    file = ROOT / f"configs/tiny/{config}_scenes.py"
+    sizes = ["--sizes", 96, 192, "--batches", 1, 2, "--repeats", 1]
+    benchmark(monkeypatch, "curves", file, *sizes, "--out", tmp_path / "curves")
+    content = json.loads((tmp_path / "curves.json").read_text())
+    assert [point["size"] for point in content["by_size"]] == [96, 192]
+    assert [point["batch"] for point in content["by_batch"]] == [1, 2]
+    for point in content["by_size"] + content["by_batch"]:
+        assert [t["images"] for t in point["timings"]] == [point["batch"]] * 2
+    assert Image.open(tmp_path / "curves.png").width > 1000
 
 
 @pytest.mark.parametrize(("gpus", "rate"), [(8, 450), (64, 50)])
