@@ -18,6 +18,7 @@ from mmmim.checkpoints import find_format, position_grid, read_checkpoint, to_mm
 from mmmim.data.labelled import check_classes
 from mmmim.data.roots import check_data_roots
 from mmmim.hooks.method import method_of
+from mmmim.methods.base import Method
 from mmmim.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 
 # Backbones whose whole knowledge of the pretraining image size is the side of their position table.
@@ -317,6 +318,25 @@ def _backbone(model: dict) -> dict:
 def set_amp(cfg: Config) -> None:
     """`--amp`: mixed precision on a GPU, full precision with a note on a CPU."""
     cfg.optim_wrapper.type = "mmmim.AmpOptimWrapper"
+
+
+def compile_model(runner: Runner) -> None:
+    """`--compile`: a method's whole forward pass, of a detector, segmenter or classifier its backbone.
+
+    In place, so that checkpoints keep their names; random numbers are eager torch's own, so that masks
+    stay what they were.
+    """
+    model = method_of(runner)
+    module = model if isinstance(model, Method) else model.backbone
+    module.compile(options=dict(fallback_random=True))
+
+
+def set_channels_last(runner: Runner) -> None:
+    """`--channels-last`: convolutions take and give maps whose channels lie side by side.
+
+    The backbones' tokens lie so anyway; this is for the necks and heads of detectors and segmenters.
+    """
+    runner.model.to(memory_format=torch.channels_last)
 
 
 def set_auto_scale_lr(cfg: Config) -> None:

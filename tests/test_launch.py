@@ -3,10 +3,13 @@ from argparse import Namespace
 import pytest
 import torch
 from mmengine import Config
+from torch import nn
 
 from mmmim import launch
 from mmmim.data.roots import check_data_roots
 from mmmim.registry import MODELS
+
+TINY_VIT = dict(arch=dict(embed_dims=16, depth=1, num_heads=2), img_size=32, patch_size=8)
 
 
 def config(**kwargs):
@@ -215,3 +218,16 @@ def test_weights_are_shared_out_over_processes_only():
         launch.set_fsdp(config(launcher="none", custom_hooks=hooks))
     with pytest.raises(ValueError, match="--pretrained"):
         launch.set_fsdp(config(launcher="pytorch", load_from="x.pth", custom_hooks=hooks))
+
+
+def test_of_a_method_all_is_compiled_and_of_a_detector_the_backbone():
+    method = MODELS.build(dict(type="MAE", backbone=dict(type="ViT", **TINY_VIT)))
+    launch.compile_model(Namespace(model=method))
+    names = list(method.state_dict())
+    assert method._compiled_call_impl is not None
+    assert not any("_orig_mod" in name for name in names)
+    detector = nn.Module()
+    detector.backbone, detector.neck = MODELS.build(dict(type="ViT", **TINY_VIT)), nn.Identity()
+    launch.compile_model(Namespace(model=detector))
+    assert detector.backbone._compiled_call_impl is not None
+    assert detector._compiled_call_impl is None

@@ -5,6 +5,7 @@ python tools/benchmark.py step CONFIG ... [--against {FOLDER,mmpretrain} ...] [-
 python tools/benchmark.py loader FOLDER [--against mmpretrain]
 python tools/benchmark.py curves CONFIG ... [--sizes N ...] [--batches N ...] [--dtype ...]
 python tools/benchmark.py transfer CONFIG ... [--against openmmlab] [--size N] [--batch N]
+    [--dtype ...] [--channels-last]
 common: [--repeats N] [--threads N] [--out PREFIX]
 
 Everything that is compared takes turns in one process: other load on the machine meets all. Prints a

@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, help="side of the images; the recipe's where left out")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--channels-last", action="store_true", help="ours in that layout too")
 
 
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
@@ -38,6 +39,8 @@ def run(args: argparse.Namespace) -> None:
         cfg = Config.fromfile(path)
         name = path.rpartition("/")[2].removesuffix(".py")
         steps[name] = _step(cfg, cfg.model, args, device)
+        if args.channels_last:
+            steps[f"{name}, channels last"] = _step(cfg, cfg.model, args, device, torch.channels_last)
         if args.against:
             peer, model = _on_openmmlabs_backbone(cfg)
             steps[f"{name}, {peer}"] = _step(cfg, model, args, device)
@@ -46,7 +49,13 @@ def run(args: argparse.Namespace) -> None:
     write(title, timings, peak_flops(device, getattr(torch, args.dtype)), args.out)
 
 
-def _step(cfg: Config, model: dict, args: argparse.Namespace, device: str) -> Callable[[], None]:
+def _step(
+    cfg: Config,
+    model: dict,
+    args: argparse.Namespace,
+    device: str,
+    layout: torch.memory_format = torch.contiguous_format,
+) -> Callable[[], None]:
     size = args.size or (1024 if cfg.default_scope == "mmdet" else 512)
     model = copy.deepcopy(model)
     if device == "cpu":
@@ -56,7 +65,7 @@ def _step(cfg: Config, model: dict, args: argparse.Namespace, device: str) -> Ca
     if args.size and cfg.default_scope == "mmseg":
         model["data_preprocessor"]["size"] = (size, size)
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        built = MODELS.build(model).to(device).train()
+        built = MODELS.build(model).to(device, memory_format=layout).train()
     images = torch.randint(0, 255, (args.batch, 3, size, size), dtype=torch.uint8)
     batch = dict(inputs=list(images), data_samples=[_sample(cfg, size) for _ in images])
 
