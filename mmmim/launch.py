@@ -77,6 +77,7 @@ def build_runner(
     check_data_roots(cfg, loaders)
     check_classes(cfg, loaders)
     take_image_size(cfg, coming_checkpoint(cfg))
+    set_whole_updates(cfg)
     set_ddp(cfg)
     if not torch.cuda.is_available():
         fit_to_cpu(cfg)
@@ -110,6 +111,20 @@ def set_ddp(cfg: Config) -> None:
     )
 
 
+def set_whole_updates(cfg: Config) -> None:
+    """Where gradients are accumulated, an epoch of pretraining ends with an update.
+
+    A run that is resumed there has lost none, and what is left of the epoch is dropped, as the official
+    code drops its gradients (facebookresearch/mae engine_pretrain.py:34).
+    """
+    loader, steps = (
+        cfg.get("train_dataloader"),
+        cfg.get("optim_wrapper", {}).get("accumulative_counts", 1),
+    )
+    if loader and steps > 1 and loader.get("sampler", {}).get("type") == "EpochSampler":
+        loader.sampler.multiple = steps * loader.batch_size
+
+
 # Hooks that call a method's parts, which FSDP gathers for the whole of it alone.
 LOOKERS = ("PredictionHook", "AlignmentHook", "NearestNeighbourHook", "SegmentationProbeHook")
 
@@ -118,14 +133,25 @@ def set_fsdp(cfg: Config) -> None:
     """`--fsdp`: weights, gradients and moments are shared out over the processes, block by block.
 
     Raises:
-        ValueError: one process, or `load_from`, which is read before weights are shared out.
+        ValueError: one process; `load_from`, which is read before weights are shared out; clipping,
+            of which each process would know its own share of the norm alone.
     """
     if cfg.launcher == "none":
         raise ValueError("--fsdp shares weights out over processes: start them by tools/dist_train.sh")
-    if cfg.get("load_from"):
+    if cfg.get("load_from") and not cfg.get("resume"):
         raise ValueError("--fsdp does not take load_from; start an encoder with --pretrained")
+    if cfg.optim_wrapper.get("clip_grad"):
+        raise ValueError(
+            "--fsdp does not clip gradients, got optim_wrapper.clip_grad="
+            f"{dict(cfg.optim_wrapper.clip_grad)}: leave one of them out"
+        )
     cfg.runner_type, cfg.strategy = "FlexibleRunner", dict(type="BlockFSDPStrategy")
-    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if hook["type"] not in LOOKERS]
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not _looks(hook)]
+    cfg.default_hooks = {k: hook for k, hook in cfg.default_hooks.items() if not _looks(hook)}
+
+
+def _looks(hook: dict | None) -> bool:
+    return hook is not None and hook["type"].rpartition(".")[2] in LOOKERS
 
 
 def fit_to_cpu(cfg: Config) -> None:
@@ -331,14 +357,6 @@ def compile_model(runner: Runner) -> None:
     module.compile(options=dict(fallback_random=True))
 
 
-def set_channels_last(runner: Runner) -> None:
-    """`--channels-last`: convolutions take and give maps whose channels lie side by side.
-
-    The backbones' tokens lie so anyway; this is for the necks and heads of detectors and segmenters.
-    """
-    runner.model.to(memory_format=torch.channels_last)
-
-
 def set_auto_scale_lr(cfg: Config) -> None:
     """`--auto-scale-lr`: scale the learning rate to the batch that this run really has.
 
@@ -370,17 +388,22 @@ def set_keep_batch(cfg: Config, world_size: int) -> None:
     batch = cfg.train_dataloader.batch_size
     images = batch * world_size
     if meant % images:
-        share = meant if meant % world_size else meant // world_size
+        cure = (
+            f"{world_size} processes cannot share it equally; take a number of them that divides it"
+            if meant % world_size
+            else f"set train_dataloader.batch_size to a divisor of {meant // world_size}"
+        )
         raise ValueError(
             f"--keep-batch: steps of {batch} images x {world_size} processes do not divide the "
-            f"recipe's batch of {meant}: set train_dataloader.batch_size to a divisor of {share}"
+            f"recipe's batch of {meant}: {cure}"
         )
     cfg.optim_wrapper.accumulative_counts = meant // images
 
 
 def launched_processes() -> int:
-    """Number of processes that torchrun or SLURM has started."""
-    return int(os.environ.get("WORLD_SIZE") or os.environ.get("SLURM_NTASKS") or 1)
+    """Number of processes that torchrun, SLURM or MPI has started."""
+    names = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+    return int(next((os.environ[name] for name in names if os.environ.get(name)), 1))
 
 
 def describe_batch(cfg: Config, world_size: int) -> str:

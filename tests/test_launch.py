@@ -184,7 +184,9 @@ def test_the_batch_of_a_recipe_is_kept_by_accumulation():
         launch.set_keep_batch(cfg, processes)
         assert cfg.optim_wrapper.accumulative_counts == accumulated
         assert launch.describe_batch(cfg, processes).split(";")[0].endswith("= 64")
-    with pytest.raises(ValueError, match=r"8 images x 3 processes do not divide .* divisor of 64"):
+    with pytest.raises(
+        ValueError, match=r"8 images x 3 processes do not divide .* a number of them that"
+    ):
         launch.set_keep_batch(cfg, 3)
     with pytest.raises(ValueError, match=r"8 images x 16 processes .* divisor of 4"):
         launch.set_keep_batch(cfg, 16)
@@ -208,18 +210,6 @@ def test_the_number_of_processes_is_the_launchers(monkeypatch, variables, expect
     assert launch.launched_processes() == expected
 
 
-def test_weights_are_shared_out_over_processes_only():
-    hooks = [dict(type="LossLogHook"), dict(type="PredictionHook", interval=1)]
-    cfg = config(launcher="pytorch", custom_hooks=hooks)
-    launch.set_fsdp(cfg)
-    assert cfg.runner_type == "FlexibleRunner"
-    assert [hook.type for hook in cfg.custom_hooks] == ["LossLogHook"]  # the other calls parts
-    with pytest.raises(ValueError, match=r"tools/dist_train\.sh"):
-        launch.set_fsdp(config(launcher="none", custom_hooks=hooks))
-    with pytest.raises(ValueError, match="--pretrained"):
-        launch.set_fsdp(config(launcher="pytorch", load_from="x.pth", custom_hooks=hooks))
-
-
 def test_of_a_method_all_is_compiled_and_of_a_detector_the_backbone():
     method = MODELS.build(dict(type="MAE", backbone=dict(type="ViT", **TINY_VIT)))
     launch.compile_model(Namespace(model=method))
@@ -231,3 +221,41 @@ def test_of_a_method_all_is_compiled_and_of_a_detector_the_backbone():
     launch.compile_model(Namespace(model=detector))
     assert detector.backbone._compiled_call_impl is not None
     assert detector._compiled_call_impl is None
+
+
+def test_an_epoch_ends_with_an_update(tmp_path):
+    cfg = config()
+    cfg.train_dataloader.sampler = dict(type="EpochSampler")
+    launch.set_whole_updates(cfg)
+    assert "multiple" not in cfg.train_dataloader.sampler
+    cfg.optim_wrapper.accumulative_counts = 3
+    launch.set_whole_updates(cfg)
+    assert cfg.train_dataloader.sampler.multiple == 3 * 8
+
+
+FSDP = dict(
+    launcher="pytorch",
+    custom_hooks=[dict(type="mmmim.PredictionHook"), dict(type="LossLogHook")],
+    default_hooks=dict(teacher=dict(type="TeacherHook"), alignment=dict(type="AlignmentHook")),
+)
+
+
+def test_shared_out_weights_are_not_looked_at_on_the_way():
+    cfg = config(**FSDP, load_from="epoch_3.pth", resume=True)  # --resume PATH
+    launch.set_fsdp(cfg)
+    assert cfg.runner_type == "FlexibleRunner"
+    assert [hook["type"] for hook in cfg.custom_hooks] == ["LossLogHook"]
+    assert list(cfg.default_hooks) == ["teacher"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        (dict(launcher="none"), "dist_train"),
+        (dict(load_from="weights.pth"), "--pretrained"),
+        (dict(optim_wrapper=dict(clip_grad=dict(max_norm=1.0))), "does not clip.*max_norm"),
+    ],
+)
+def test_what_shared_out_weights_do_not_go_with(changes, words):
+    with pytest.raises(ValueError, match=words):
+        launch.set_fsdp(config(**{**FSDP, **changes}))

@@ -1,7 +1,8 @@
 """How fast is it, against what else one could run?
 
 python tools/benchmark.py step CONFIG ... [--against {FOLDER,mmpretrain} ...] [--mask-ratios R ...]
-    [--size N] [--batch N] [--dtype {float32,bfloat16}] [--compile] [--images FOLDER]
+    [--size N] [--batch N] [--dtype {float32,bfloat16}] [--compile] [--optimizer]
+    [--images FOLDER]
 python tools/benchmark.py loader FOLDER [--against mmpretrain]
 python tools/benchmark.py curves CONFIG ... [--sizes N ...] [--batches N ...] [--dtype ...]
 python tools/benchmark.py transfer CONFIG ... [--against openmmlab] [--size N] [--batch N]
@@ -11,12 +12,12 @@ common: [--repeats N] [--threads N] [--out PREFIX]
 Everything that is compared takes turns in one process: other load on the machine meets all. Prints a
 table; with --out, writes PREFIX.md and PREFIX.json.
 
-step: forward and backward of pretraining, on a GPU where there is one, on random images. Several
-configs, or --against a clone of the method's official repository or mmpretrain's implementation. With
---mask-ratios, ours alone at each ratio, and of ConvMAE also its convolutional stages alone. Of
-MaskAlign, also its teacher alone (with random weights where its file is not there), and of PixMIM the
-filter that it adds to its host. With --images, also steps on photographs, and the share of their time
-that waits for them.
+step: forward and backward of pretraining, on a GPU where there is one, on random images; with
+--optimizer, AdamW too. Several configs, or --against a clone of the method's official repository or
+mmpretrain's implementation. With --mask-ratios, ours alone at each ratio, and of ConvMAE also its
+convolutional stages alone. Of MaskAlign, also its teacher alone (with random weights where its file
+is not there), and of PixMIM the filter that it adds to its host. With --images, also steps on
+photographs, and the share of their time that waits for them.
 
 loader: from JPEG files to a batch, images per second and core, of MAE's and PixMIM's pipelines.
 

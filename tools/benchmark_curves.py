@@ -1,7 +1,6 @@
 """What an image costs against its size and the batch, of the encoder and of the whole method."""
 
 import argparse
-import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ import matplotlib
 matplotlib.use("Agg")
 import torch
 from benchmark_step import autocast, load_method, step_of
-from files import figure_png, write_whole
+from files import figure_png, write_table, write_whole
 from matplotlib import pyplot as plt
 from timing import Timing, Work, machine, measure
 
@@ -54,11 +53,8 @@ def run(args: argparse.Namespace) -> None:
     title = f"Seconds an image, {args.dtype}, {machine()}"
     text = f"{title}\n\n{_table(by_size, 'size')}\n{_table(by_batch, 'batch')}"
     print(text)
-    write_whole(args.out.with_suffix(".md"), text)
-    content = dict(title=title, by_size=_plain(by_size), by_batch=_plain(by_batch))
-    write_whole(args.out.with_suffix(".json"), json.dumps(content, indent=1) + "\n")
-    write_whole(args.out.with_suffix(".png"), draw(by_size, by_batch))
-    print(f"wrote {args.out}.md, .json and .png")
+    write_table(args.out, text, dict(title=title, by_size=_plain(by_size), by_batch=_plain(by_batch)))
+    write_whole(args.out.with_name(args.out.name + ".png"), draw(by_size, by_batch))
 
 
 def _measure(args: argparse.Namespace, size: int, batch: int, device: str) -> Point:

@@ -1,4 +1,4 @@
-"""A training step of pretraining, without the optimiser, whose work is the same for all."""
+"""A training step of pretraining."""
 
 import argparse
 import itertools
@@ -32,7 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--size", type=int, help="of the images; the config's where left out")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--compile", action="store_true", help="ours by torch.compile too")
+    parser.add_argument("--compile", action="store_true", help="all by torch.compile too")
+    parser.add_argument(
+        "--optimizer", action="store_true", help="with AdamW, fused in ours, torch's default in peers"
+    )
     parser.add_argument(
         "--images", type=Path, help="folder; also ours on what the config's loader makes of it"
     )
@@ -44,6 +47,10 @@ def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
         parser.error("--against and --mask-ratios take one config")
     if args.images and not args.images.is_dir():
         parser.error(f"no folder '{args.images}'")
+    if args.images and args.size:
+        parser.error("--images come in the config's size: leave --size out")
+    if sum(name != "mmpretrain" for name in args.against) > 1:
+        parser.error("--against takes one repository at a time, and mmpretrain")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -71,7 +78,7 @@ def _backbone(model: dict) -> dict:
     return model.get("host", model).backbone
 
 
-def load_method(path: str, folder: Path, size: int | None) -> dict:
+def load_method(path: str, folder: Path, size: int | None = None) -> dict:
     """The model of a config; a teacher whose file is not there gets one of random weights."""
     model = Config.fromfile(path).model
     if size:
@@ -98,15 +105,17 @@ def _steps(
     else:
         named = {"ours": MODELS.build(model), **_peers(args.against, model)}
     named = {name: m.to(device).train() for name, m in named.items()}
-    steps = {name: step_of(m, images, args.dtype) for name, m in named.items()}
+    adam = {name: _adamw(name, m) for name, m in named.items()} if args.optimizer else {}
+    steps = {name: step_of(m, images, args.dtype, adam.get(name)) for name, m in named.items()}
     for name, m in named.items():
         if isinstance(m, MaskAlign):
             steps[f"teacher of {name}"] = _teacher_step(m, images, args.dtype)
         if isinstance(getattr(m, "target", None), LowFrequencyTarget):
             steps[f"filter of {name}"] = _filter_step(m, images)
     if args.compile:
-        ours = torch.compile(next(iter(named.values())), options=dict(fallback_random=True))
-        steps["ours, compiled"] = step_of(ours, images, args.dtype)
+        for name, m in named.items():
+            compiled = torch.compile(m, options=dict(fallback_random=True))
+            steps[f"{name}, compiled"] = step_of(compiled, images, args.dtype, adam.get(name))
     if args.mask_ratios and model["type"] == "ConvMAE":
         backbone = _convolutional_stages(model).to(device).train()
         for ratio in args.mask_ratios:
@@ -132,12 +141,28 @@ def _peers(names: list[str], model: dict) -> dict[str, torch.nn.Module]:
     return peers
 
 
-def step_of(model: torch.nn.Module, images: torch.Tensor, dtype: str) -> Callable[[], None]:
+def _adamw(name: str, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """Ours as `LayerDecayOptimWrapperConstructor` builds it, a peer's as its code does."""
+    fused = None if name in ("official", "mmpretrain") else True
+    trained = [p for p in model.parameters() if p.requires_grad]
+    return torch.optim.AdamW(trained, lr=1e-6, betas=(0.9, 0.95), fused=fused)
+
+
+def step_of(
+    model: torch.nn.Module,
+    images: torch.Tensor,
+    dtype: str,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> Callable[[], None]:
+    """Forward and backward pass, and the optimiser's if one is given."""
+
     def step() -> None:
         with autocast(images, dtype):
             output = model(images)
         loss = output["loss"] if isinstance(output, dict) else output[0]
         loss.backward()
+        if optimizer:
+            optimizer.step()
         model.zero_grad(set_to_none=True)
 
     return step
@@ -150,6 +175,11 @@ def _measure_fed(args: argparse.Namespace, model: dict, device: str) -> Timing:
     loader.dataset.update(data_root=str(args.images), data_prefix="")
     with DefaultScope.overwrite_default_scope("mmmim"):
         built = Runner.build_dataloader(loader, seed=0)
+    if not len(built):
+        raise ValueError(
+            f"'{args.images}' has {len(built.dataset)} images, a batch takes {args.batch}: give a "
+            "folder of more, or a smaller --batch"
+        )
     batches = itertools.chain.from_iterable(itertools.repeat(built))
     method = MODELS.build(model).to(device).train()
     timing = Timing(f"ours, from {args.images.name}, {args.workers} workers", args.batch)

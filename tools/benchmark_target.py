@@ -4,10 +4,9 @@ python tools/benchmark_target.py [--batch N] [--size N] [--repeats N]
 """
 
 import argparse
-import statistics
-import time
 
 import torch
+from timing import Work, measure, write
 
 import mmmim  # noqa: F401
 from mmmim.targets import LowPassFilter
@@ -37,23 +36,12 @@ def main() -> None:
     ours = LowPassFilter(args.size, radius, MEAN, STD).to(device)
     images = torch.randn(args.batch, 3, args.size, args.size, device=device)
 
-    times: dict[str, list[float]] = {"plain": [], "ours": []}
-    for _ in range(args.repeats + 2):  # in turn, so that both meet the same noise
-        for name, call in (
-            ("plain", lambda: plain(images, disc, mean, std)),
-            ("ours", lambda: ours(images)),
-        ):
-            began = time.perf_counter()
-            call()
-            if device == "cuda":
-                torch.cuda.synchronize()
-            times[name].append(time.perf_counter() - began)
-    ratios = [b / a for a, b in zip(times["plain"][2:], times["ours"][2:], strict=True)]
+    works = [
+        Work("plain", lambda: plain(images, disc, mean, std), args.batch),
+        Work("ours", lambda: ours(images), args.batch),
+    ]
+    write(f"PixMIM's target at {args.size} pixels", measure(works, args.repeats, device))
     error = (ours(images) - plain(images, disc, mean, std)).abs().max().item()
-    for name, values in times.items():
-        print(f"{name}: median {1000 * statistics.median(values[2:]):.1f} ms per batch of {args.batch}")
-    low, high = min(ratios), max(ratios)
-    print(f"ours / plain: median {statistics.median(ratios):.2f} ({low:.2f} to {high:.2f}) on {device}")
     print(f"largest difference: {error:.1e}")
 
 

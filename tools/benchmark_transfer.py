@@ -109,8 +109,8 @@ def _sample(cfg: Config, size: int):
 def _on_openmmlabs_backbone(cfg: Config) -> tuple[str, dict]:
     """The model of a base-size config with the backbone that OpenMMLab has for this.
 
-    mmdet's Swin-B for MixMIM's (its maps have the same widths), mmpretrain's ViTSAM for ViTDet's ViT
-    and mmseg's MAE for UperNet's.
+    mmdet's Swin-B for MixMIM's (its maps have the same widths; its windows are 7 tokens wide, MixMIM's
+    14, in the last stage 7), mmpretrain's ViTSAM for ViTDet's ViT and mmseg's MAE for UperNet's.
 
     Raises:
         ValueError: there is none.
@@ -118,9 +118,7 @@ def _on_openmmlabs_backbone(cfg: Config) -> tuple[str, dict]:
     backbone = cfg.model.backbone
     kind = backbone.type.rpartition(".")[2]
     if kind == "MixMIMTransformer":
-        peer = dict(
-            type="mmdet.SwinTransformer", embed_dims=128, num_heads=[4, 8, 16, 32], window_size=14
-        )
+        peer = dict(type="mmdet.SwinTransformer", embed_dims=128, num_heads=[4, 8, 16, 32])
         peer |= dict(depths=[2, 2, 18, 2], drop_path_rate=0.0, convert_weights=False)
         name = "mmdet's Swin-B"
     elif kind == "ViT" and cfg.default_scope == "mmdet":

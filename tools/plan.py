@@ -1,17 +1,19 @@
 """Plan a pretraining on 1, 8 and 64 GPUs on paper: time, memory, traffic, and where it stops scaling.
 
-python tools/plan.py CONFIG ... [--gpus N ...] [--peak TFLOPS] [--share S] [--link GB] [--network GB]
-    [--loader IMAGES]
+python tools/plan.py CONFIG ... [--gpus N ...] [--peak TFLOPS] [--share S] [--memory GB]
+    [--link GB] [--network GB] [--loader IMAGES]
 
 What one image costs is counted here: operations, weights, and what autograd keeps for the backward
 pass. What the machine does is assumed, and said: see the options.
 """
 
 import argparse
-import copy
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from benchmark_step import load_method, step_of
 from mmengine import Config
 from timing import count_flops, held_mib
 
@@ -45,6 +47,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--peak", type=float, default=989, help="TFLOP/s of a GPU in bfloat16 (H200)")
     parser.add_argument("--share", type=float, default=0.45, help="of the peak that a step reaches")
+    parser.add_argument("--memory", type=float, default=141, help="GB of a GPU (H200)")
     parser.add_argument("--link", type=float, default=450, help="GB/s of a GPU to others of its node")
     parser.add_argument("--network", type=float, default=50, help="GB/s of a GPU to other nodes")
     parser.add_argument("--loader", type=float, default=470, help="images a second and core")
@@ -53,19 +56,16 @@ def parse_args() -> argparse.Namespace:
 
 def count(path: str) -> Cost:
     """The cost of a config's method, counted on a CPU."""
-    cfg = Config.fromfile(path)
-    model = MODELS.build(copy.deepcopy(cfg.model)).train()
-    size = cfg.model.get("host", cfg.model).backbone.get("img_size", 224)
-    images = torch.randn(BATCH, 3, size, size)
-
-    def step() -> None:
-        model(images)["loss"].backward()
-        model.zero_grad(set_to_none=True)
-
+    with tempfile.TemporaryDirectory() as folder:
+        model = MODELS.build(load_method(path, Path(folder))).train()
+        size = model.backbone.img_size
+        step = step_of(model, torch.randn(BATCH, 3, size, size), "float32")
+        step()  # a teacher reads its file now
     weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters()) * 4
     kept = (held_mib(step) * 2**20 - frozen) / BATCH / 2  # float32 here, bfloat16 there
-    return Cost(cfg.auto_scale_lr.base_batch_size, count_flops(step) / BATCH, weights, kept)
+    images = Config.fromfile(path).auto_scale_lr.base_batch_size
+    return Cost(images, count_flops(step) / BATCH, weights, kept)
 
 
 def plan(cost: Cost, gpus: int, args: argparse.Namespace) -> list[str]:
@@ -80,7 +80,7 @@ def plan(cost: Cost, gpus: int, args: argparse.Namespace) -> list[str]:
     rate = args.link if gpus <= GPUS_PER_NODE else args.network
     transfer = traffic / (rate * 1e9)
     step = max(compute, compute / 3 + transfer)
-    fits = (141e9 - 16 * cost.weights) / cost.kept  # of an H200
+    fits = (args.memory * 1e9 - 16 * cost.weights) / cost.kept
     speed = cost.images / step
     return [
         f"{gpus}",

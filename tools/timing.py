@@ -1,6 +1,5 @@
 """Timing pieces of work in turn, and a table of what was seen: shared by benchmark.py's parts."""
 
-import json
 import os
 import platform
 import statistics
@@ -10,13 +9,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from files import write_whole
+from files import write_table
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 WARM_UP = 2
 # Dense bfloat16 tensor operations per second, as NVIDIA's data sheets give them.
-PUBLISHED_PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
+# By what torch calls the GPU, the longer name first.
+PUBLISHED_PEAKS = {
+    "H200 NVL": 835e12,
+    "H200": 989e12,
+    "H100 NVL": 835e12,
+    "H100 PCIe": 756e12,
+    "H100": 989e12,
+    "A100": 312e12,
+}
 # Which side of a matrix product is fastest depends on the CPU's caches.
 CPU_SIDES = (512, 768, 1024, 2048)
 
@@ -186,9 +193,8 @@ def write(
     print(text)
     if out is None:
         return
-    write_whole(out.with_suffix(".md"), text)
-    content = dict(
-        title=title, machine=machine(), peak=peak, timings=[asdict(timing) for timing in timings]
+    write_table(
+        out,
+        text,
+        dict(title=title, machine=machine(), peak=peak, timings=[asdict(timing) for timing in timings]),
     )
-    write_whole(out.with_suffix(".json"), json.dumps(content, indent=1) + "\n")
-    print(f"wrote {out.with_suffix('.md')} and .json")

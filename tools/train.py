@@ -1,8 +1,8 @@
 """Train any config of any task.
 
 python tools/train.py CONFIG [--work-dir DIR] [--resume [PATH]] [--pretrained PATH] [--amp]
-    [--fsdp | --compile] [--channels-last] [--no-validate] [--auto-scale-lr | --keep-batch]
-    [--cfg-options KEY=VALUE ...] [--launcher pytorch]
+    [--fsdp | --compile] [--no-validate] [--auto-scale-lr | --keep-batch] [--cfg-options KEY=VALUE ...]
+    [--launcher pytorch]
 """
 
 import mmmim  # noqa: F401  (first: it makes mmcv's operators importable)
@@ -21,9 +21,6 @@ def parse_args():
     whole = parser.add_mutually_exclusive_group()  # blocks that are gathered one by one, or one graph
     whole.add_argument("--fsdp", action="store_true", help="share weights out over processes")
     whole.add_argument("--compile", action="store_true", help="by torch.compile: method or backbone")
-    parser.add_argument(
-        "--channels-last", action="store_true", help="memory layout of convolutions, for transfer"
-    )
     parser.add_argument("--amp", action="store_true", help="mixed precision (GPUs only)")
     parser.add_argument("--no-validate", action="store_true", help="do not evaluate on the way")
     batch = parser.add_mutually_exclusive_group()
@@ -56,8 +53,6 @@ def main() -> None:
     launch.start_method(runner)
     if args.compile:
         launch.compile_model(runner)
-    if args.channels_last:
-        launch.set_channels_last(runner)
     runner.logger.info(launch.describe_batch(cfg, runner.world_size))
     runner.train()
 

@@ -9,7 +9,11 @@ default_hooks = dict(
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
-custom_hooks = [dict(type="mmmim.LossLogHook"), dict(type="mmmim.NonFiniteLossHook")]
+custom_hooks = [
+    dict(type="mmmim.LossLogHook"),
+    dict(type="mmmim.NonFiniteLossHook"),
+    dict(type="mmmim.DataWaitHook"),
+]
 
 # OpenMMLab's usual 0 lets OpenCV decode on one core, which multiplies the length of an epoch.
 env_cfg = dict(

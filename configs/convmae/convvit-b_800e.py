@@ -25,7 +25,10 @@ lr = base_lr * global_batch / 256  # 1.2e-3
 model = dict(
     type="ConvMAE",
     data_preprocessor=dict(
-        type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+        type="ImgDataPreprocessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        non_blocking=True,
     ),
     backbone=dict(type="ConvViT", arch="base", img_size=224),
     decoder=dict(embed_dims=512, depth=8, num_heads=16),

@@ -23,7 +23,10 @@ lr = base_lr * global_batch / 256  # 2.4e-3
 model = dict(
     type="LSMAE",
     data_preprocessor=dict(
-        type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+        type="ImgDataPreprocessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        non_blocking=True,
     ),
     backbone=dict(type="ViT", arch="base", img_size=448, patch_size=16),
     decoder=dict(embed_dims=384, depth=8, num_heads=12),

@@ -24,7 +24,10 @@ min_lr = 1e-5
 model = dict(
     type="MaskAlign",
     data_preprocessor=dict(
-        type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+        type="ImgDataPreprocessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        non_blocking=True,
     ),
     backbone=dict(
         type="ViT",

@@ -18,7 +18,10 @@ image_size = 96
 model = dict(
     type="MixMIM",
     data_preprocessor=dict(
-        type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+        type="ImgDataPreprocessor",
+        mean=[123.675, 116.28, 103.53],
+        std=[58.395, 57.12, 57.375],
+        non_blocking=True,
     ),
     backbone=dict(
         type="MixMIMTransformer",

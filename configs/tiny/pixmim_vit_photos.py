@@ -21,7 +21,10 @@ model = dict(
     host=dict(
         type="MAE",
         data_preprocessor=dict(
-            type="ImgDataPreprocessor", mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
+            type="ImgDataPreprocessor",
+            mean=[123.675, 116.28, 103.53],
+            std=[58.395, 57.12, 57.375],
+            non_blocking=True,
         ),
         backbone=dict(
             type="ViT",

@@ -15,6 +15,8 @@ from mmmim.data.photo import BrokenImage, DecodedPhoto, Photo
 class ImageCache:
     """Decoded images in one piece of shared memory, which a loader's workers do not copy.
 
+    Each process that trains has its own: eight on a machine take eight times the memory.
+
     Args:
         files: of the images.
         limit_gb: memory that they may take, in 10^9 bytes.

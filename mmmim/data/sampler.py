@@ -24,18 +24,30 @@ class EpochSampler(Sampler[int]):
         seed: None takes the runner's, the same on all processes.
         repeats: times that an image comes in a row, each time augmented anew (repeated augmentation,
             arXiv 1901.09335). An epoch stays as long: it shows 1 / repeats of the images.
+        multiple: a process's share of an epoch is a multiple of this; what is left is dropped.
 
     Raises:
-        ValueError: fewer than one repeat.
+        ValueError: fewer than one repeat; an epoch that is shorter than `multiple`.
     """
 
     def __init__(
-        self, dataset: Dataset, shuffle: bool = True, seed: int | None = None, repeats: int = 1
+        self,
+        dataset: Dataset,
+        shuffle: bool = True,
+        seed: int | None = None,
+        repeats: int = 1,
+        multiple: int = 1,
     ) -> None:
         if repeats < 1:
             raise ValueError(f"repeats must be 1 or more, got {repeats}")
         self.rank, self.world_size = get_dist_info()
         self.size = len(dataset)
+        self.share = self.size // self.world_size // multiple * multiple
+        if not self.share:
+            raise ValueError(
+                f"an update takes {multiple} images of each of {self.world_size} processes, and there "
+                f"are {self.size} in all: accumulate fewer batches, or smaller ones"
+            )
         self.shuffle, self.repeats = shuffle, repeats
         self.seed = sync_random_seed() if seed is None else seed
         self.epoch = 0
@@ -50,7 +62,7 @@ class EpochSampler(Sampler[int]):
         yield from order[self.rank :: self.world_size].tolist()
 
     def __len__(self) -> int:
-        return self.size // self.world_size
+        return self.share
 
     def set_epoch(self, epoch: int) -> None:
         """Called by mmengine's DistSamplerSeedHook before each epoch."""

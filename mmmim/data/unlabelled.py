@@ -38,7 +38,7 @@ class UnlabelledImages(Dataset):
         seed: of the augmentation.
         extensions: what counts as an image, lower case.
         cache_gb: decode every image once, at the start, if all of them take no more than this, in
-            10^9 bytes; 0 decodes at each use.
+            10^9 bytes, in each process that trains; 0 decodes at each use.
 
     Raises:
         FileNotFoundError: the folder is not there, or holds no image.

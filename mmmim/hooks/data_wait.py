@@ -5,6 +5,7 @@ import os
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmmim.data import UnlabelledImages
 from mmmim.registry import HOOKS
 
 
@@ -44,14 +45,17 @@ class DataWaitHook(Hook):
 
 def _cure(runner: Runner) -> str:
     workers = runner.train_dataloader.num_workers
-    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    neighbours = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or 1
+    cores = max(len(os.sched_getaffinity(0)) // int(neighbours), 1)
     if workers < cores:
         return (
             f"This process has {cores} cores and {workers} workers: --cfg-options "
             f"train_dataloader.num_workers={cores}"
         )
-    return (
-        f"Its {cores} cores have {workers} workers: decode once, where the images fit into memory "
-        "(train_dataloader.dataset.cache_gb), store smaller ones, or repeat them "
-        "(train_dataloader.sampler.repeats=2)"
-    )
+    cure = f"Its {cores} cores have {workers} workers: store smaller images"
+    if isinstance(runner.train_dataloader.dataset, UnlabelledImages):
+        cure += (
+            ", decode once, where they fit into memory (train_dataloader.dataset.cache_gb), or repeat "
+            "them (train_dataloader.sampler.repeats=2)"
+        )
+    return cure

@@ -2,7 +2,7 @@
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
-from mmengine.hooks import Hook, LoggerHook
+from mmengine.hooks import CheckpointHook, Hook, LoggerHook
 from mmengine.runner import Runner
 from torch import Tensor
 
@@ -27,10 +27,14 @@ class LossLogHook(Hook):
         self.interval = interval
         self._names: list[str] = []
         self._kept: list[Tensor] = []
+        self._readers: list[int] = []
 
     def before_train(self, runner: Runner) -> None:
-        loggers = [hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)]
-        self.interval = min(self.interval, *loggers)
+        self._readers = [
+            hook.interval
+            for hook in runner.hooks
+            if isinstance(hook, LoggerHook) or (isinstance(hook, CheckpointHook) and not hook.by_epoch)
+        ]
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         tensors = {k: v for k, v in (outputs or {}).items() if isinstance(v, Tensor)}
@@ -43,12 +47,15 @@ class LossLogHook(Hook):
         self._kept.append(torch.stack([v.detach().float() for v in tensors.values()]))
         for name in names:
             del outputs[name]  # or mmengine would wait for it
-        if (
-            len(self._kept) >= self.interval
-            or self.every_n_inner_iters(batch_idx, self.interval)  # as LoggerHook counts
-            or self.end_of_epoch(runner.train_dataloader, batch_idx)
-        ):
+        if len(self._kept) >= self.interval or self._is_due(runner, batch_idx):
             self._flush(runner)
+
+    def _is_due(self, runner: Runner, batch_idx: int) -> bool:
+        """Whether somebody reads now: they count in an epoch, or from the start."""
+        return self.end_of_epoch(runner.train_dataloader, batch_idx) or any(
+            self.every_n_inner_iters(batch_idx, n) or self.every_n_train_iters(runner, n)
+            for n in self._readers
+        )
 
     def _flush(self, runner: Runner) -> None:
         if not self._kept:  # other names than before, at the very start

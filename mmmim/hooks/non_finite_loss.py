@@ -14,7 +14,8 @@ class NonFiniteLossHook(Hook):
     A checkpoint with such a weight is not written, so the last one in the work dir is good.
 
     Args:
-        interval: iterations between checks of the last value that was logged (see `LossLogHook`).
+        interval: iterations between checks of the last value that was logged; where nothing was since
+            (see `LossLogHook`), nothing is checked.
         patience: checks. float16 skips a step now and then while it looks for a loss scale.
     """
 
@@ -22,11 +23,15 @@ class NonFiniteLossHook(Hook):
         self.interval = interval
         self.patience = patience
         self._failures = 0
+        self._seen = None
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
         if not self.every_n_train_iters(runner, self.interval):
             return
-        loss = runner.message_hub.get_scalar("train/loss").current()
+        logged = runner.message_hub.log_scalars.get("train/loss")
+        if logged is None or logged.data[0] is self._seen:  # a value more makes another array
+            return
+        self._seen, loss = logged.data[0], logged.current()
         self._failures = 0 if math.isfinite(loss) else self._failures + 1
         if self._failures >= self.patience:
             self._stop(runner, f"the loss is {loss} for {self.patience} checks in a row")

@@ -2,9 +2,10 @@
 
 import torch
 from mmengine._strategy import FSDPStrategy
-from mmengine.dist import all_gather_object, get_rank
+from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
 from mmengine.registry import FUNCTIONS, STRATEGIES
 from torch import Tensor, nn
+from torch.distributed import gather_object
 
 from mmmim.layers.conv_block import ConvBlock
 from mmmim.layers.transformer import Block
@@ -46,19 +47,18 @@ class BlockFSDPStrategy(FSDPStrategy):
     def optim_state_dict(self) -> dict:
         """What a plain optimiser of whole parameters would give.
 
+        Only the first process, which writes it, gets it; the others send theirs, a parameter at a time.
         FSDP's own came out wrong on a CPU (torch 2.11), and mmengine calls it as torch 2.0 asked. A
         shard is a stretch of the flattened parameter, in the order of the processes.
         """
         optimizer = self.optim_wrapper.optimizer
-        parameters = _parameters(optimizer)
-        mine = [
-            {key: value.cpu() for key, value in optimizer.state.get(p, {}).items()} for p in parameters
-        ]
-        every = zip(*all_gather_object(mine), strict=True)
-        state = {
-            i: _join(shards, p.whole_shape)
-            for i, (p, shards) in enumerate(zip(parameters, every, strict=True))
-        }
+        state = {}
+        for i, parameter in enumerate(_parameters(optimizer)):
+            mine = {key: value.cpu() for key, value in optimizer.state.get(parameter, {}).items()}
+            shards = [{}] * get_world_size() if is_main_process() else None
+            gather_object(mine, shards)
+            if shards:
+                state[i] = _join(shards, parameter.whole_shape)
         return {**self.optim_wrapper.state_dict(), "state": state}
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
@@ -86,7 +86,7 @@ def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
-def _join(shards: tuple[dict[str, Tensor], ...], shape: torch.Size) -> dict[str, Tensor]:
+def _join(shards: list[dict[str, Tensor]], shape: torch.Size) -> dict[str, Tensor]:
     """Moments of the whole parameter; of what has no dimensions, such as the step, one is taken."""
     found = [shard for shard in shards if shard]
     return {

@@ -253,6 +253,14 @@ def test_sampler_shuffles_anew_each_epoch():
     assert [i % 50 for i in sampler] != first
 
 
+def test_an_epoch_can_end_with_a_whole_update():
+    whole, cut = (EpochSampler(list(range(10)), seed=0, multiple=n) for n in (1, 4))
+    assert len(cut) == 8
+    assert list(cut) == list(whole)[:8]
+    with pytest.raises(ValueError, match="takes 4 images of each of 1 processes, and there are 3"):
+        EpochSampler(list(range(3)), seed=0, multiple=4)
+
+
 def test_repeated_augmentation_shows_fewer_images_more_often(monkeypatch):
     sampler = EpochSampler(list(range(12)), seed=0, repeats=3)
     sampler.set_epoch(2)

@@ -1,10 +1,12 @@
 """Hooks, in real but tiny runs of mmengine's runner."""
 
 import re
+import shutil
 
 import pytest
 import torch
 from mmengine import Config
+from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
 
@@ -167,6 +169,48 @@ def test_losses_are_logged_late_and_whole(folder, monkeypatch):
     assert len(histories[0]) == 9
     assert histories[0] == pytest.approx(histories[1])
     assert waits[1] <= waits[0] - 9
+
+
+@pytest.mark.parametrize(("log", "save"), [(3, 0), (4, 0), (5, 3)])
+def test_who_reads_losses_finds_the_latest(folder, log, save):
+    """Twelve steps in one epoch; logged every `log`, and saved every `save`."""
+    hooks = [dict(type="ReproducibilityHook"), dict(type="LossLogHook", interval=4)]
+    if save:
+        hooks.append(dict(type="CheckpointHook", by_epoch=False, interval=save))
+    read = []
+
+    class Reader(Hook):
+        def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+            if self.every_n_inner_iters(batch_idx, log) or (save and (batch_idx + 1) % save == 0):
+                losses = runner.message_hub.get_scalar("train/loss").data[0]
+                read.append((batch_idx + 1, len(losses)))
+
+    for i in range(6, 24):
+        shutil.copy(folder / "0.jpg", folder / f"{i}.jpg")
+    run = runner(folder, hooks, epochs=1, seed=10 + log)
+    next(h for h in run.hooks if type(h).__name__ == "LoggerHook").interval = log
+    run.register_hook(Reader(), "VERY_LOW")
+    run.train()
+    assert len(read) >= 12 // log
+    assert all(step == count for step, count in read)
+
+
+def test_one_bad_loss_that_is_read_again_does_not_stop_the_run(folder):
+    hooks = [
+        dict(type="LossLogHook", interval=3),
+        dict(type="NonFiniteLossHook", interval=1, patience=2),
+    ]
+    run = runner(folder, hooks, epochs=3)
+    next(h for h in run.hooks if type(h).__name__ == "LoggerHook").interval = 50
+    losses = iter([1.0, 1.0, float("nan"), *[1.0] * 6])
+
+    def loss(images):
+        return dict(loss=run.model.decoder.pred.weight.sum() * 0 + next(losses))
+
+    run.model.loss = loss
+    run.train()
+    with pytest.raises(StopIteration):
+        next(losses)
 
 
 def test_waiting_for_images_is_said_once_with_the_setting(folder, monkeypatch):

@@ -94,3 +94,23 @@ def test_every_kind_of_batch_norm_is_exempt():
     )
     decays = {plan.name: plan.weight_decay for plan in constructor.plan(model)}
     assert decays["neck.weight"] == decays["neck.bias"] == 0
+
+
+@pytest.mark.parametrize("kind", ["Adam", "AdamW", "SGD"])
+def test_a_fused_optimiser_updates_as_the_plain_one(kind):
+    MMLogger.get_instance("mmmim-tests", log_level=logging.ERROR)
+    weights = []
+    for fused in (True, False):
+        torch.manual_seed(0)
+        model = Detector()
+        eps = {} if kind == "SGD" else dict(eps=1e-2)  # or rounding decides the sign of an update
+        config = dict(optimizer=dict(type=kind, lr=0.01, weight_decay=0.1, fused=fused, **eps))
+        if fused:
+            del config["optimizer"]["fused"]  # which is what is built then
+        wrapper = LayerDecayOptimWrapperConstructor(config, dict(layer_decay=0.5))(model)
+        assert wrapper.optimizer.defaults["fused"] is fused
+        for _ in range(3):
+            loss = model.neck(model.backbone(torch.randn(2, 3, 32, 32))[-1]).square().sum()
+            wrapper.update_params(loss)
+        weights.append(torch.cat([p.flatten() for p in model.parameters()]))
+    assert torch.allclose(*weights, rtol=1e-4, atol=1e-5)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -66,6 +67,18 @@ def test_a_step_is_written_down(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "step.md").read_text().count("\n| ") == 5
 
 
+def test_a_loader_reads_as_many_files_as_asked_for(tmp_path, monkeypatch, capsys):
+    for i in range(4):
+        Image.effect_noise((900, 800), 60 * i).convert("RGB").save(tmp_path / f"{i}.jpg")
+    options = ["--limit", 3, "--repeats", 1, "--against", "mmpretrain", "--out", tmp_path / "out/v1.5"]
+    benchmark(monkeypatch, "loader", tmp_path, *options)
+    timings = json.loads((tmp_path / "out/v1.5.json").read_text())["timings"]
+    assert len(timings) == 5
+    assert {t["images"] for t in timings} == {3}
+    difference = re.search(r"differ .* by ([\d.]+) of 255 in the mean", capsys.readouterr().out)
+    assert 0 < float(difference[1]) < 5
+
+
 @pytest.mark.parametrize("config", ["mae_vit", "mixmim", "convmae_convvit", "maskalign_vit"])
 def test_curves_are_drawn(tmp_path, monkeypatch, config):
     file = ROOT / f"configs/tiny/{config}_scenes.py"
@@ -82,7 +95,7 @@ def test_curves_are_drawn(tmp_path, monkeypatch, config):
 @pytest.mark.parametrize(("gpus", "rate"), [(8, 450), (64, 50)])
 def test_a_plan_divides_the_batch_and_counts_the_ring(gpus, rate):
     cost = plan.Cost(images=1024, flops=1e11, weights=100_000_000, kept=1e8)
-    options = dict(peak=1000, share=0.5, link=450, network=50, loader=500)
+    options = dict(peak=1000, share=0.5, memory=141, link=450, network=50, loader=500)
     row = plan.plan(cost, gpus, argparse.Namespace(**options))
     compute = 1024 / gpus * 1e11 / 5e14
     transfer = 2 * (gpus - 1) / gpus * 4e8 / (rate * 1e9)
