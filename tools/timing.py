@@ -1,5 +1,6 @@
 """Timing pieces of work in turn, and a table of what was seen: shared by benchmark.py's parts."""
 
+import math
 import os
 import platform
 import statistics
@@ -105,10 +106,21 @@ def measure_steps(
 
 def count_flops(run: Callable[[], object]) -> float:
     """Operations of matrix products and convolutions in one run, two per multiply-add."""
+    counter = FlopCounterMode(
+        display=False, custom_mapping={torch.ops.aten.convolution_backward: _backward_of_convolution}
+    )
     # Fused attention on a CPU is not known to torch's counter; its plain form is.
-    with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+    with counter, sdpa_kernel(SDPBackend.MATH):
         run()
     return float(counter.get_total_flops())
+
+
+def _backward_of_convolution(
+    gradient, x, weight, bias, stride, padding, dilation, transposed, out_padding, groups, wanted, **_
+) -> int:
+    """From shapes; torch's own formula (2.11) takes a depthwise convolution's for a dense one's."""
+    forward = 2 * math.prod(x if transposed else gradient) * math.prod(weight[1:])
+    return forward * (wanted[0] + wanted[1])
 
 
 def held_mib(run: Callable[[], object]) -> float:

@@ -92,6 +92,15 @@ def test_the_learning_rate_is_meant_for_the_batch(path):
 
 
 @each_config
+def test_images_are_copied_to_the_gpu_while_it_works(path):
+    """A blocking copy would wait for all of the step before."""
+    cfg = Config.fromfile(path)
+    if cfg.default_scope == "mmmim" and cfg.train_dataloader.dataset.type == "UnlabelledImages":
+        assert cfg.model.get("host", cfg.model).data_preprocessor.non_blocking
+        assert cfg.train_dataloader.num_workers == 1 or cfg.train_dataloader.pin_memory
+
+
+@each_config
 def test_no_layer_ends_faster_than_it_began(path):
     """An `eta_min` is of the whole rate; layers that learn at a thousandth of it would rise to it."""
     cfg = Config.fromfile(path)

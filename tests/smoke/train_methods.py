@@ -1,6 +1,6 @@
 """Train every method for two epochs of six steps, as one process or as one of several.
 
-python tests/smoke/train_methods.py OUT [--launcher pytorch]
+python tests/smoke/train_methods.py OUT [--launcher pytorch [--fsdp]]
 
 One process takes batches of 8; two take batches of 4, and stop and resume between the epochs. SGD,
 since AdamW forgives gradients that are a constant factor too large.
@@ -74,8 +74,6 @@ def config(name: str, launcher: str, out: Path) -> Config:
     cfg.merge_from_dict(changes)
     cfg.optim_wrapper.optimizer = dict(type="SGD", lr=0.05, momentum=0.9)
     cfg.param_scheduler = []
-    cfg.custom_hooks = [h for h in cfg.custom_hooks if h["type"] not in launch.LOOKERS]
-    cfg.default_hooks.pop("alignment", None)
     cfg.train_dataloader.update(
         batch_size=BATCH if launcher == "none" else BATCH // PROCESSES,
         num_workers=0,
@@ -90,12 +88,14 @@ def config(name: str, launcher: str, out: Path) -> Config:
     return cfg
 
 
-def train(name: str, launcher: str, out: Path) -> None:
+def train(name: str, launcher: str, fsdp: bool, out: Path) -> None:
     for epochs in (2,) if launcher == "none" else (1, 2):
         cfg = config(name, launcher, out)
         cfg.train_cfg.max_epochs = epochs
         cfg.experiment_name = f"{name}_{epochs}"  # names loggers, of which one process has one each
         launch.set_resume(cfg, "auto" if epochs == 2 and launcher != "none" else None)
+        if fsdp:
+            launch.set_fsdp(cfg)
         launch.build_runner(cfg).train()
 
 
@@ -103,9 +103,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--launcher", choices=["none", "pytorch"], default="none")
+    parser.add_argument("--fsdp", action="store_true")
     args = parser.parse_args()
     for name in METHODS:
-        train(name, args.launcher, args.out)
+        train(name, args.launcher, args.fsdp, args.out)
 
 
 if __name__ == "__main__":

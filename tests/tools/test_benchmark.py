@@ -27,6 +27,16 @@ def test_operations_and_kept_bytes_are_those_of_a_linear_map():
     assert timing.held_mib(lambda: linear(x)) * 2**20 == x.nbytes
 
 
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+def test_a_convolution_costs_twice_its_forward_pass_backward(kind, groups):
+    conv = kind(4, 8, kernel_size=3, padding=1, groups=groups)
+    x = torch.randn(2, 4, 6, 6, requires_grad=True)
+    forward = 2 * (2 * 8 * 6 * 6) * (4 // groups * 9)
+    assert timing.count_flops(lambda: conv(x)) == forward
+    assert timing.count_flops(lambda: conv(x).sum().backward()) == 3 * forward
+
+
 def test_attention_is_counted_on_a_cpu_too():
     q = torch.randn(1, 2, 10, 4)
     attend = nn.functional.scaled_dot_product_attention
