@@ -22,17 +22,17 @@ from mmmim.registry import MODELS
 
 @dataclass(frozen=True)
 class Point:
-    """What was measured at one image size and batch."""
+    """What was measured at one image size and batch; a method that refuses a size has no timing."""
 
     size: int
     batch: int
-    timings: list[Timing]
+    timings: dict[str, Timing]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("configs", nargs="+", help="of pretraining methods")
     parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[224, 384, 512, 768, 1024], help="at the first batch"
+        "--sizes", type=int, nargs="+", default=[224, 448, 672, 896, 1024], help="at the first batch"
     )
     parser.add_argument(
         "--batches", type=int, nargs="+", default=[1, 2, 4, 8], help="at the first size"
@@ -65,13 +65,19 @@ def _measure(args: argparse.Namespace, size: int, batch: int, device: str) -> Po
         for path in args.configs:
             method = MODELS.build(load_method(path, Path(folder), size)).to(device).train()
             name = f"{Path(path).parent.name} {Path(path).stem}"
-            works.append(Work(name, step_of(method, images, args.dtype), batch))
+            step = step_of(method, images, args.dtype)
+            try:
+                step()
+            except ValueError as error:
+                print(f"{name} is left out at {size} pixels: {error}")
+                continue
+            works.append(Work(name, step, batch))
             works.append(Work(f"{name}, encoder", _encoder_step(method, images, args.dtype), batch))
         timings = measure(works, args.repeats, device)
     print(
         f"{size} pixels, batch {batch}: {', '.join(f'{t.median:.2f} s' for t in timings)}", flush=True
     )
-    return Point(size, batch, timings)
+    return Point(size, batch, {timing.name: timing for timing in timings})
 
 
 def _encoder_step(method: Method, images: torch.Tensor, dtype: str) -> Callable[[], None]:
@@ -95,11 +101,14 @@ def encode(method: Method, images: torch.Tensor) -> torch.Tensor:
 
 
 def _table(points: list[Point], key: str) -> str:
-    names = [timing.name for timing in points[0].timings]
     rows = [["", *(f"{key} {getattr(point, key)}" for point in points)], ["---"] * (len(points) + 1)]
-    for i, name in enumerate(names):
-        rows.append([name, *(f"{_per_image(point.timings[i]):.3f}" for point in points)])
+    for name in points[0].timings:
+        rows.append([name, *(_cell(point.timings.get(name)) for point in points)])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _cell(timing: Timing | None) -> str:
+    return f"{_per_image(timing):.3f}" if timing else ""
 
 
 def _per_image(timing: Timing) -> float:
@@ -117,16 +126,17 @@ def draw(by_size: list[Point], by_batch: list[Point]) -> bytes:
         (axes[0], by_size, "size", f"image size, batch {by_size[0].batch}"),
         (axes[1], by_batch, "batch", f"batch, {by_batch[0].size} pixels"),
     ):
-        at = [getattr(point, key) for point in points]
-        for i, timing in enumerate(points[0].timings):
+        for i, name in enumerate(points[0].timings):
+            known = [point for point in points if name in point.timings]
             axis.loglog(
-                at,
-                [_per_image(point.timings[i]) for point in points],
+                [getattr(point, key) for point in known],
+                [_per_image(point.timings[name]) for point in known],
                 color=f"C{i // 2}",
                 linestyle="--" if i % 2 else "-",
                 marker="o",
-                label=timing.name,
+                label=name,
             )
+        at = [getattr(point, key) for point in points]
         axis.set_xticks(at, at)
         axis.minorticks_off()
         axis.set(xlabel=label, ylabel="seconds an image")

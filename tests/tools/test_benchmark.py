@@ -98,8 +98,17 @@ def test_curves_are_drawn(tmp_path, monkeypatch, config):
     assert [point["size"] for point in content["by_size"]] == [96, 192]
     assert [point["batch"] for point in content["by_batch"]] == [1, 2]
     for point in content["by_size"] + content["by_batch"]:
-        assert [t["images"] for t in point["timings"]] == [point["batch"]] * 2
+        assert [t["images"] for t in point["timings"].values()] == [point["batch"]] * 2
     assert Image.open(tmp_path / "curves.png").width > 1000
+
+
+def test_a_method_has_no_point_at_a_size_that_it_refuses(tmp_path, monkeypatch, capsys):
+    file = ROOT / "configs/tiny/mixmim_scenes.py"  # windows of 8 do not divide 120 / 3 / 4 tokens
+    sizes = ["--sizes", 96, 120, "--batches", 1, "--repeats", 1]
+    benchmark(monkeypatch, "curves", file, *sizes, "--out", tmp_path / "curves")
+    assert "left out at 120 pixels" in capsys.readouterr().out
+    points = json.loads((tmp_path / "curves.json").read_text())["by_size"]
+    assert [len(point["timings"]) for point in points] == [2, 0]
 
 
 @pytest.mark.parametrize(("gpus", "rate"), [(8, 450), (64, 50)])
