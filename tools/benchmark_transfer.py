@@ -127,6 +127,7 @@ def _on_openmmlabs_backbone(cfg: Config) -> tuple[str, dict]:
         peer = dict(
             type="mmpretrain.ViTSAM", arch="base", img_size=1024, out_channels=0, window_size=14
         )
+        peer |= dict(drop_path_rate=backbone.drop_path_rate)
         name = "mmpretrain's ViTSAM-B"
     elif kind == "ViT":
         peer = dict(type="mmseg.MAE", img_size=(512, 512), init_values=1.0, drop_path_rate=0.1)
