@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# A worker for each core, which takes file after file.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 .PHONY: install demo test test-all check format clean
 
@@ -19,10 +21,10 @@ demo: install
 	$(BIN)/python tools/demo.py
 
 test: install
-	$(BIN)/python -m pytest -m "not slow" tests
+	$(PYTEST) -m "not slow" tests
 
 test-all: install
-	$(BIN)/python -m pytest tests
+	$(PYTEST) tests
 
 check: install
 	$(BIN)/ruff check .

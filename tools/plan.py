@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--memory", type=float, default=141, help="GB of a GPU (H200)")
     parser.add_argument("--link", type=float, default=450, help="GB/s of a GPU to others of its node")
     parser.add_argument("--network", type=float, default=50, help="GB/s of a GPU to other nodes")
-    parser.add_argument("--loader", type=float, default=470, help="images a second and core")
+    parser.add_argument("--loader", type=float, default=450, help="images a second and core")
     return parser.parse_args()
 
 

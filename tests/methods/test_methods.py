@@ -72,17 +72,26 @@ def test_a_loss_is_positive_seeded_and_reaches_every_parameter(config):
 
 @every_method
 def test_a_loss_compiles_without_a_graph_break(config):
-    """Which also says that no step waits for a GPU to tell a number. Gradients are compared too."""
+    """Which also says that no step waits for a GPU to tell a number."""
     model, images = MODELS.build(config), torch.randn(4, 3, 32, 32)
     torch._dynamo.reset()
-    losses, gradients = [], []
-    for loss in (model.loss, torch.compile(model.loss, fullgraph=True, backend="aot_eager")):
+    losses = []
+    for loss in (model.loss, torch.compile(model.loss, fullgraph=True, backend="eager")):
         torch.manual_seed(0)
         losses.append(loss(images)["loss"])
-        losses[-1].backward()
+    assert torch.equal(*losses)
+
+
+def test_compiled_gradients_are_the_eager_ones():
+    """Of ConvMAE, which has a gradient of its own (`_TakeRows`)."""
+    model, images = MODELS.build(CONVMAE), torch.randn(4, 3, 32, 32)
+    torch._dynamo.reset()
+    gradients = []
+    for loss in (model.loss, torch.compile(model.loss, fullgraph=True, backend="aot_eager")):
+        torch.manual_seed(0)
+        loss(images)["loss"].backward()
         gradients.append({n: p.grad for n, p in model.named_parameters() if p.requires_grad})
         model.zero_grad(set_to_none=True)
-    assert torch.allclose(*losses)
     for name, gradient in gradients[0].items():
         assert torch.allclose(gradients[1][name], gradient, rtol=1e-4, atol=1e-6), name
 
