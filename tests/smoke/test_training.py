@@ -1,29 +1,19 @@
-"""tools/ as a user calls them, on drawn images: several processes, kill and resume, evaluation."""
+"""tools/ as a user calls them, on drawn images: two nodes, kill and resume, fine-tuning, evaluation."""
 
-import hashlib
-import json
 import os
 import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
-import timm
 import torch
+from launching import ROOT, call, environment, free_port, losses, run
 from mmengine import Config
 from PIL import Image
 
-from mmmim.data.scenes import ScenesSpec, make_scenes
-
-sys.path.insert(0, str(Path(__file__).parent))
-from train_methods import METHODS
-
-ROOT = Path(__file__).parents[2]
 # 48 images in batches of 8, three epochs: 18 steps.
 PRETRAIN = (
     "train_cfg.max_epochs=3",
@@ -36,54 +26,9 @@ PRETRAIN = (
 CONFIG = "configs/tiny/pixmim_vit_scenes.py"
 
 
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory):
-    spec = ScenesSpec(unlabelled=40, labelled=8, validation=4)
-    return make_scenes(tmp_path_factory.mktemp("data") / "scenes", spec)
-
-
-def environment(scenes, **more) -> dict:
-    common = dict(SCENES=str(scenes), OMP_NUM_THREADS="1", PYTHON=sys.executable)
-    return {**os.environ, **common, **more}
-
-
-def run(command, scenes, **more) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [str(c) for c in command],
-        cwd=ROOT,
-        env=environment(scenes, **more),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def call(command, scenes, **more) -> str:
-    result = run(command, scenes, **more)
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return result.stdout + result.stderr
-
-
-def free_port() -> str:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return str(sock.getsockname()[1])
-
-
 def pretrain_command(work_dir, batch=8) -> list:
     options = (*PRETRAIN, f"train_dataloader.batch_size={batch}")
     return ["tools/train.py", CONFIG, "--work-dir", work_dir, "--cfg-options", *options]
-
-
-def losses(work_dir) -> dict[int, float]:
-    """Step -> loss, in the order of the runs."""
-    found = {}
-    for file in sorted(Path(work_dir).glob("*/vis_data/scalars.json")):
-        for line in file.read_text().splitlines():
-            record = json.loads(line)
-            if "loss" in record:
-                found[record["step"]] = record["loss"]
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -116,99 +61,6 @@ def test_two_processes_give_the_losses_of_one(scenes, uninterrupted, tmp_path):
     ]
     for name, value in weights[0].items():
         assert torch.allclose(weights[1][name], value, atol=1e-4), name
-
-
-ONE_EPOCH = (  # 48 images in batches of 8: 6 steps
-    "train_cfg.max_epochs=1",
-    "model.decoder.embed_dims=16",
-    "model.decoder.depth=1",
-    "default_hooks.logger.interval=1",
-    "train_dataloader.num_workers=1",
-)
-
-
-@pytest.fixture(scope="module")
-def small_teacher(tmp_path_factory):
-    return teacher_file(tmp_path_factory.mktemp("teacher") / "teacher.pth", seed=0)
-
-
-@pytest.fixture(scope="module")
-def every_method(scenes, small_teacher, tmp_path_factory):
-    """Folders of train_methods.py in one process, and in two that stop and resume: copies, shares."""
-    one, copies, shares = (tmp_path_factory.mktemp(name) for name in ("one", "copies", "shares"))
-    script, teacher = Path(__file__).with_name("train_methods.py"), dict(TEACHER=str(small_teacher))
-    call([sys.executable, script, one], scenes, **teacher)
-    for folder, options in ((copies, []), (shares, ["--fsdp"])):
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-        torchrun += ["--master_port", free_port(), script, folder, "--launcher", "pytorch", *options]
-        call(torchrun, scenes, **teacher)
-    return dict(one=one, DDP=copies, FSDP=shares)
-
-
-@pytest.mark.parametrize("how", ["DDP", "FSDP"])
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_in_two_resumed_processes_trains_as_in_one(every_method, method, how):
-    """Losses, weights, and what the optimiser remembers, in a checkpoint that one process writes."""
-    one, two = (
-        torch.load(every_method[name] / method / "epoch_2.pth", weights_only=False)
-        for name in ("one", how)
-    )
-    began = torch.load(every_method["one"] / method / "epoch_1.pth", weights_only=False)["state_dict"]
-    history = [
-        torch.from_numpy(c["message_hub"]["log_scalars"]["train/loss"].data[0]) for c in (one, two)
-    ]
-    if method == "MixMIM":  # one process accumulates two batches a step
-        history[0] = history[0].view(-1, 2).mean(dim=1)
-    assert history[0].shape == history[1].shape == (12,)
-    assert torch.allclose(*history, rtol=1e-5)
-    assert one["state_dict"].keys() == two["state_dict"].keys()
-    trained = 0
-    for name, value in one["state_dict"].items():
-        if moved := (value.float() - began[name].float()).abs().max().item():
-            difference = (value - two["state_dict"][name]).abs().max().item()
-            assert difference < 2e-3 * moved + 1e-7, name
-            trained += 1
-    assert trained > 30
-    assert one["optimizer"]["state"].keys() == two["optimizer"]["state"].keys()
-    for i, moments in one["optimizer"]["state"].items():
-        largest = moments["momentum_buffer"].abs().max().item()
-        difference = moments["momentum_buffer"] - two["optimizer"]["state"][i]["momentum_buffer"]
-        assert difference.abs().max().item() < 2e-3 * largest + 1e-7
-
-
-SRUN = """#!/usr/bin/env bash
-# What srun does on one node.
-set -eu
-declare -A given
-while [[ $1 == --* ]]; do given[${1%%=*}]=${1#*=}; shift; done
-[ "${given[--partition]} ${given[--job-name]} ${given[--gres]}" = "some job gpu:2" ]
-[ "${given[--ntasks-per-node]} ${given[--cpus-per-task]} ${given[--exclusive]}" = "2 1 --exclusive" ]
-export SLURM_NTASKS=${given[--ntasks]} SLURM_NODELIST=node1
-for ((i = 0; i < SLURM_NTASKS; i++)); do SLURM_PROCID=$i SLURM_LOCALID=$i "$@" & pids+=($!); done
-for pid in "${pids[@]}"; do wait "$pid"; done
-"""
-
-
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory):
-    """Environment of a login node whose one node is this machine, with two GPUs asked for."""
-    folder = tmp_path_factory.mktemp("slurm")
-    commands = dict(srun=SRUN, scontrol="#!/bin/sh\n[ $3 = node1 ] && echo 127.0.0.1\n")
-    for name, script in commands.items():
-        (folder / name).write_text(script)
-        (folder / name).chmod(0o755)
-    asked = dict(GPUS="2", GPUS_PER_NODE="2", CPUS_PER_TASK="1", SRUN_ARGS="--exclusive")
-    return dict(asked, PATH=f"{folder}:{os.environ['PATH']}", MASTER_PORT=free_port())
-
-
-def test_mixmim_trains_under_slurm_in_odd_batches(scenes, slurm, tmp_path):
-    """24 images a process are 7, 7, 7 and 3."""
-    options = [*ONE_EPOCH, "train_dataloader.batch_size=7", "train_dataloader.drop_last=False"]
-    command = ["tools/slurm_train.sh", "some", "job", "configs/tiny/mixmim_scenes.py", tmp_path]
-    call([*command, "--cfg-options", *options], scenes, **slurm)
-    found = losses(tmp_path)
-    assert list(found) == [1, 2, 3, 4]
-    assert all(0 < loss < 3 for loss in found.values())
 
 
 def test_killed_and_resumed_gives_the_losses_of_an_uninterrupted_run(scenes, uninterrupted, tmp_path):
@@ -328,81 +180,6 @@ def test_pretrained_weights_classify(scenes, uninterrupted, labelled, slurm, tmp
     began = torch.load(uninterrupted / "epoch_3.pth", weights_only=False)["state_dict"]
     name = "backbone.blocks.0.attn.qkv.weight"
     assert torch.equal(state[name], began[name]) == ("linear" in config)
-
-
-MASKALIGN = "configs/tiny/maskalign_vit_scenes.py"
-SMALL_TEACHER = dict(
-    img_size=96, patch_size=8, embed_dim=16, depth=6, num_heads=4, class_token=False, global_pool="avg"
-)
-
-
-def teacher_file(path, seed: int):
-    torch.manual_seed(seed)
-    model = timm.create_model("vit_tiny_patch16_224", num_classes=0, **SMALL_TEACHER)
-    torch.save(model.state_dict(), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def aligned(scenes, small_teacher, tmp_path_factory):
-    """Work dir, options and teacher of a short MaskAlign run."""
-    folder = tmp_path_factory.mktemp("aligned")
-    teacher = shutil.copy(small_teacher, folder / "teacher.pth")
-    options = [
-        "model.backbone.arch.embed_dims=16",
-        "model.teacher.model_args.embed_dim=16",
-        *ONE_EPOCH[:1],
-        *ONE_EPOCH[3:],
-    ]
-    command = [sys.executable, "tools/train.py", MASKALIGN, "--work-dir", folder / "work"]
-    batch = "train_dataloader.batch_size=8"
-    call([*command, "--cfg-options", *options, batch], scenes, TEACHER=str(teacher))
-    return folder, options
-
-
-def test_a_run_with_a_teacher_leaves_what_it_should(aligned):
-    folder, _ = aligned
-    checkpoint = torch.load(folder / "work/epoch_1.pth", weights_only=False)
-    digest = hashlib.sha256((folder / "teacher.pth").read_bytes()).hexdigest()
-    assert checkpoint["meta"]["teacher"] == dict(name="vit_tiny_patch16_224", sha256=digest)
-    assert not any("teacher" in name for name in checkpoint["state_dict"])
-    assert (folder / "work/alignment/epoch_1.png").stat().st_size > 1000
-    assert (folder / "work/predictions/epoch_1.png").stat().st_size > 1000
-    log = next((folder / "work").glob("*/vis_data/scalars.json")).read_text().splitlines()
-    assert {f"similarity_layer{i}" for i in range(1, 6)} <= set(json.loads(log[-1]))
-
-
-def test_another_teacher_is_refused_on_resume_and_a_missing_one_at_the_start(aligned, scenes):
-    folder, options = aligned
-    command = [sys.executable, "tools/train.py", MASKALIGN, "--work-dir", folder / "other"]
-    options = ["--cfg-options", *options, "train_dataloader.batch_size=8"]
-    other = str(teacher_file(folder / "other.pth", seed=1))
-    resume = ["--resume", folder / "work/epoch_1.pth"]
-    result = run([*command, *resume, *options], scenes, TEACHER=other)
-    assert "this run learned from the teacher vit_tiny_patch16_224 with sha256" in result.stderr
-    result = run([*command, *options], scenes, TEACHER=str(folder / "nowhere.pth"))
-    assert "needs its weights, and there is no file" in result.stderr
-    more = ["train_cfg.max_epochs=2", "model.data_preprocessor.pad_value=0"]
-    call([*command, *resume, *options, *more], scenes, TEACHER=str(folder / "teacher.pth"))
-    assert list(losses(folder / "other")) == list(range(7, 13))
-
-
-def test_a_student_is_drawn_beside_its_teacher(aligned, scenes, tmp_path):
-    folder, options = aligned
-    cfg = Config.fromfile(ROOT / MASKALIGN)
-    cfg.merge_from_dict({k: int(v) for k, v in (o.split("=") for o in options if "model." in o)})
-    cfg.model.teacher.checkpoint = str(folder / "teacher.pth")
-    cfg.dump(tmp_path / "config.py")
-    out = tmp_path / "picture.png"
-    command = [
-        sys.executable,
-        "tools/visualize.py",
-        tmp_path / "config.py",
-        folder / "work/epoch_1.pth",
-    ]
-    printed = call([*command, scenes / "coco/val2017", "--out", out], scenes)
-    assert "what the teacher attends to, kept patches, similarity to the teacher; 4 images" in printed
-    assert out.stat().st_size > 1000
 
 
 def test_reconstructions_are_drawn_and_an_encoder_alone_is_refused(scenes, uninterrupted, tmp_path):

@@ -1,0 +1,63 @@
+"""Every method in several processes, and SLURM's scripts."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from launching import ONE_EPOCH, call, free_port, losses
+from train_methods import METHODS
+
+
+@pytest.fixture(scope="module")
+def every_method(scenes, small_teacher, tmp_path_factory):
+    """Folders of train_methods.py in one process, and in two that stop and resume: copies, shares."""
+    one, copies, shares = (tmp_path_factory.mktemp(name) for name in ("one", "copies", "shares"))
+    script, teacher = Path(__file__).with_name("train_methods.py"), dict(TEACHER=str(small_teacher))
+    call([sys.executable, script, one], scenes, **teacher)
+    for folder, options in ((copies, []), (shares, ["--fsdp"])):
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+        torchrun += ["--master_port", free_port(), script, folder, "--launcher", "pytorch", *options]
+        call(torchrun, scenes, **teacher)
+    return dict(one=one, DDP=copies, FSDP=shares)
+
+
+@pytest.mark.parametrize("how", ["DDP", "FSDP"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_in_two_resumed_processes_trains_as_in_one(every_method, method, how):
+    """Losses, weights, and what the optimiser remembers, in a checkpoint that one process writes."""
+    one, two = (
+        torch.load(every_method[name] / method / "epoch_2.pth", weights_only=False)
+        for name in ("one", how)
+    )
+    began = torch.load(every_method["one"] / method / "epoch_1.pth", weights_only=False)["state_dict"]
+    history = [
+        torch.from_numpy(c["message_hub"]["log_scalars"]["train/loss"].data[0]) for c in (one, two)
+    ]
+    if method == "MixMIM":  # one process accumulates two batches a step
+        history[0] = history[0].view(-1, 2).mean(dim=1)
+    assert history[0].shape == history[1].shape == (12,)
+    assert torch.allclose(*history, rtol=1e-5)
+    assert one["state_dict"].keys() == two["state_dict"].keys()
+    trained = 0
+    for name, value in one["state_dict"].items():
+        if moved := (value.float() - began[name].float()).abs().max().item():
+            difference = (value - two["state_dict"][name]).abs().max().item()
+            assert difference < 2e-3 * moved + 1e-7, name
+            trained += 1
+    assert trained > 30
+    assert one["optimizer"]["state"].keys() == two["optimizer"]["state"].keys()
+    for i, moments in one["optimizer"]["state"].items():
+        largest = moments["momentum_buffer"].abs().max().item()
+        difference = moments["momentum_buffer"] - two["optimizer"]["state"][i]["momentum_buffer"]
+        assert difference.abs().max().item() < 2e-3 * largest + 1e-7
+
+
+def test_mixmim_trains_under_slurm_in_odd_batches(scenes, slurm, tmp_path):
+    """24 images a process are 7, 7, 7 and 3."""
+    options = [*ONE_EPOCH, "train_dataloader.batch_size=7", "train_dataloader.drop_last=False"]
+    command = ["tools/slurm_train.sh", "some", "job", "configs/tiny/mixmim_scenes.py", tmp_path]
+    call([*command, "--cfg-options", *options], scenes, **slurm)
+    found = losses(tmp_path)
+    assert list(found) == [1, 2, 3, 4]
+    assert all(0 < loss < 3 for loss in found.values())
