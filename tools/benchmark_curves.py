@@ -13,6 +13,7 @@ import torch
 from benchmark_step import autocast, load_method, step_of
 from files import figure_png, write_table, write_whole
 from matplotlib import pyplot as plt
+from matplotlib.ticker import LogLocator
 from timing import Timing, Work, machine, measure
 
 from mmmim.methods import MaskAlign, MixMIM
@@ -121,7 +122,7 @@ def _plain(points: list[Point]) -> list[dict]:
 
 def draw(by_size: list[Point], by_batch: list[Point]) -> bytes:
     """A PNG of two panels; whole methods are solid, their encoders dashed in the same colour."""
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
     for axis, points, key, label in (
         (axes[0], by_size, "size", f"image size, batch {by_size[0].batch}"),
         (axes[1], by_batch, "batch", f"batch, {by_batch[0].size} pixels"),
@@ -138,9 +139,13 @@ def draw(by_size: list[Point], by_batch: list[Point]) -> bytes:
             )
         at = [getattr(point, key) for point in points]
         axis.set_xticks(at, at)
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
         axis.minorticks_off()
         axis.set(xlabel=label, ylabel="seconds an image")
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize="small")
+    figure.legend(
+        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small"
+    )
     plt.close(figure)
     return figure_png(figure)
