@@ -10,7 +10,6 @@ from mmengine.registry import DefaultScope
 import mmmim  # noqa: F401  (registers everything)
 
 sys.path.insert(0, str(Path(__file__).parent / "parity"))
-torch.set_num_threads(2)
 
 
 @pytest.fixture(autouse=True)
@@ -18,3 +17,18 @@ def no_leftover_scope():
     """A runner sets the scope of its config for the rest of the process; a test starts without."""
     yield
     DefaultScope._instance_dict.clear()
+
+
+@pytest.fixture
+def check_compiled_loss():
+    """A function: does a method's loss compile without a graph break, and stay what it was?"""
+
+    def check(model, images) -> None:
+        torch._dynamo.reset()
+        losses = []
+        for loss in (model.loss, torch.compile(model.loss, fullgraph=True, backend="eager")):
+            torch.manual_seed(0)
+            losses.append(loss(images)["loss"])
+        assert torch.equal(*losses)
+
+    return check

@@ -104,9 +104,8 @@ def test_a_fused_optimiser_updates_as_the_plain_one(kind):
         torch.manual_seed(0)
         model = Detector()
         eps = {} if kind == "SGD" else dict(eps=1e-2)  # or rounding decides the sign of an update
-        config = dict(optimizer=dict(type=kind, lr=0.01, weight_decay=0.1, fused=fused, **eps))
-        if fused:
-            del config["optimizer"]["fused"]  # which is what is built then
+        plain = {} if fused else dict(fused=False)  # fused is what is built without a word
+        config = dict(optimizer=dict(type=kind, lr=0.01, weight_decay=0.1, **eps, **plain))
         wrapper = LayerDecayOptimWrapperConstructor(config, dict(layer_decay=0.5))(model)
         assert wrapper.optimizer.defaults["fused"] is fused
         for _ in range(3):
