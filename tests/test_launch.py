@@ -1,4 +1,6 @@
+import os
 from argparse import Namespace
+from pathlib import Path
 
 import pytest
 import torch
@@ -100,6 +102,17 @@ def test_a_missing_config_says_where_configs_are():
         launch.load_config(args)
 
 
+def test_under_mpi_a_process_takes_the_gpu_that_mpi_gives_it(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "")
+    monkeypatch.delenv("LOCAL_RANK")
+    monkeypatch.setenv("OMPI_COMM_WORLD_LOCAL_RANK", "3")
+    tiny = Path(__file__).parents[1] / "configs/tiny/mae_vit_scenes.py"
+    launch.load_config(
+        Namespace(config=tiny, cfg_options=None, launcher="mpi", work_dir=None, local_rank=0)
+    )
+    assert os.environ["LOCAL_RANK"] == "3"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
 def test_without_a_gpu_mpi_launches_nothing():
     with pytest.raises(ValueError, match=r"dist_train\.sh.*slurm_train\.sh.*got 'mpi'"):
@@ -161,7 +174,7 @@ def test_a_vit_without_image_size_takes_that_of_the_weights_to_come(wide_table, 
     resumed = detector(dict(type="mmmim.ViT"), resume=True, load_from=None)
     resumed.work_dir = str(wide_table.parent)
     (wide_table.parent / "last_checkpoint").write_text(str(wide_table))
-    monkeypatch.setattr(launch.Runner, "from_cfg", lambda cfg: cfg)
+    monkeypatch.setattr(launch.runner.Runner, "from_cfg", lambda cfg: cfg)
     for source in (cfg, resumed):
         assert launch.build_runner(source).model.backbone.img_size == 128
     listed = detector(dict(type="mmmim.ViT", init_cfg=[dict(type="Xavier", layer="Linear")]))
