@@ -26,7 +26,7 @@ global_batch = gpus * batch_per_gpu * accumulate  # 32
 iterations = 368750 * accumulate  # 100 epochs of 118,000 images; mmengine counts before accumulation
 warmup = 461 * accumulate  # 0.125 % of the 100 epochs, for either schedule
 lr = 8e-5
-sync_bn = dict(_delete_=True, type="SyncBN")
+head_norm = dict(_delete_=True, type="SyncBN")
 
 model = dict(
     backbone=dict(
@@ -48,7 +48,7 @@ model = dict(
         num_outs=5,
         norm_cfg=dict(type="SyncBN"),
     ),
-    roi_head=dict(bbox_head=dict(norm_cfg=sync_bn), mask_head=dict(norm_cfg=sync_bn)),
+    roi_head=dict(bbox_head=dict(norm_cfg=head_norm), mask_head=dict(norm_cfg=head_norm)),
 )
 
 train_dataloader = dict(batch_size=batch_per_gpu)
