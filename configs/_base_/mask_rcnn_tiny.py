@@ -41,7 +41,7 @@ model = dict(
     roi_head=dict(
         type="StandardRoIHead",
         bbox_roi_extractor=dict(
-            type="SingleRoIExtractor",
+            type="mmmim.FloatRoIExtractor",
             roi_layer=dict(type="RoIAlign", output_size=7, sampling_ratio=1),
             out_channels=channels,
             featmap_strides=[4, 8, 16],
@@ -57,7 +57,7 @@ model = dict(
             loss_bbox=dict(type="L1Loss"),
         ),
         mask_roi_extractor=dict(
-            type="SingleRoIExtractor",
+            type="mmmim.FloatRoIExtractor",
             roi_layer=dict(type="RoIAlign", output_size=14, sampling_ratio=1),
             out_channels=channels,
             featmap_strides=[4, 8, 16],

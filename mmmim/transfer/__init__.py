@@ -5,9 +5,11 @@ from mmmim.transfer.halved import AppendHalved
 from mmmim.transfer.loading import LoadLabelledImage
 from mmmim.transfer.padding import PadBorder
 from mmmim.transfer.pooling import NormedMean, ProbedMean, ProbedToken
+from mmmim.transfer.roi_extractor import FloatRoIExtractor
 
 __all__ = [
     "AppendHalved",
+    "FloatRoIExtractor",
     "LoadLabelledImage",
     "NormedMean",
     "PadBorder",

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from mmdet.models import SingleRoIExtractor
 from PIL import Image
 
 from mmmim.registry import MODELS, TRANSFORMS
@@ -53,6 +54,18 @@ def test_a_map_too_small_to_halve_says_so():
     neck = MODELS.build(dict(type="AppendHalved", in_channels=8, norm_cfg=dict(type="BN")))
     with pytest.raises(ValueError, match=r"at least 3x3 .*got \(2, 4\)"):
         neck((torch.randn(1, 8, 2, 4),))
+
+
+def test_boxes_stay_exact_on_bfloat16_maps():
+    kwargs = dict(roi_layer=dict(type="RoIAlign", output_size=2, sampling_ratio=1))
+    kwargs |= dict(out_channels=1, featmap_strides=[4])
+    maps = [torch.arange(256.0).bfloat16().expand(1, 1, 256, 256)]  # its value is its column
+    boxes = torch.tensor([[0.0, 513.0, 513.0, 529.0, 529.0]])  # 513 is 512 in bfloat16
+    found = MODELS.build(dict(type="FloatRoIExtractor", **kwargs))(maps, boxes)
+    assert found.dtype == torch.float32
+    assert found[0, 0, 0].tolist() == [513 / 4 + 0.5, 513 / 4 + 2.5]
+    rounded = SingleRoIExtractor(**kwargs)(maps, boxes)
+    assert rounded[0, 0, 0].tolist() != found[0, 0, 0].tolist()
 
 
 def test_a_border_is_not_part_of_the_image():
