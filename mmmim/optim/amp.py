@@ -27,4 +27,13 @@ def AmpOptimWrapper(dtype: str | None = None, **kwargs) -> OptimWrapper:
     dtype = dtype or ("bfloat16" if native else "float16")
     if dtype == "bfloat16":
         loss_scale = dict(enabled=False)
-    return GpuAmpOptimWrapper(dtype=dtype, loss_scale=loss_scale, **kwargs)
+    return MixedOptimWrapper(dtype=dtype, loss_scale=loss_scale, **kwargs)
+
+
+class MixedOptimWrapper(GpuAmpOptimWrapper):
+    """mmengine's, which goes on in float16 from a checkpoint of bfloat16, on another kind of GPU."""
+
+    def load_state_dict(self, state_dict: dict) -> None:
+        if not state_dict.get("loss_scaler"):  # bfloat16 has no scale to go on with
+            state_dict.pop("loss_scaler", None)
+        super().load_state_dict(state_dict)

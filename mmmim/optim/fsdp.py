@@ -3,6 +3,7 @@
 import torch
 from mmengine._strategy import FSDPStrategy
 from mmengine.dist import all_gather_object, get_rank, get_world_size, is_main_process
+from mmengine.optim import OptimWrapper
 from mmengine.registry import FUNCTIONS, STRATEGIES
 from torch import Tensor, nn
 from torch.distributed import gather_object
@@ -44,6 +45,21 @@ class BlockFSDPStrategy(FSDPStrategy):
             parameter.whole_name, parameter.whole_shape = name, parameter.shape
         return model
 
+    def build_optim_wrapper(self, optim_wrapper, model: nn.Module | None = None) -> OptimWrapper:
+        """Raises ValueError for float16.
+
+        A fused optimiser asks its own process alone whether a gradient overflowed, so that some
+        would take a step and others not (torch 2.11, amp/grad_scaler.py:GradScaler.step).
+        """
+        built = super().build_optim_wrapper(optim_wrapper, model)
+        scaler = getattr(built, "loss_scaler", None)
+        if scaler is not None and scaler.is_enabled():
+            raise ValueError(
+                "--fsdp trains in bfloat16 or float32, got float16 with loss scaling: set "
+                "optim_wrapper.dtype=bfloat16, or leave --fsdp or --amp out on a GPU without it"
+            )
+        return built
+
     def optim_state_dict(self) -> dict:
         """What a plain optimiser of whole parameters would give.
 
@@ -70,7 +86,8 @@ class BlockFSDPStrategy(FSDPStrategy):
             start = sum(of_all[: get_rank()])
             stop = start + of_all[get_rank()]
             state[i] = {
-                key: value.flatten()[start:stop] if value.ndim else value
+                # A copy: the view would keep the whole moment alive beside its stretch.
+                key: value.flatten()[start:stop].clone() if value.ndim else value
                 for key, value in state_dict["state"].get(i, {}).items()
             }
         self.optim_wrapper.load_state_dict({**state_dict, "state": state})

@@ -1,11 +1,17 @@
 import logging
+from argparse import Namespace
 
 import pytest
 import torch
+from mmengine._strategy import FSDPStrategy
 from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper
+from mmengine.optim.optimizer import amp_optimizer_wrapper
 from torch import nn
 
-from mmmim.optim import AmpOptimWrapper, LayerDecayOptimWrapperConstructor
+from mmmim.optim import AmpOptimWrapper, LayerDecayOptimWrapperConstructor, fsdp
+from mmmim.optim.amp import MixedOptimWrapper
+from mmmim.optim.fsdp import BlockFSDPStrategy
 from mmmim.registry import MODELS
 
 
@@ -81,6 +87,44 @@ def test_mixed_precision_falls_back_to_float32_on_a_cpu():
     before = layer.weight.detach().clone()
     wrapper.update_params(output.sum())
     assert not torch.equal(layer.weight, before)
+
+
+def test_float16_goes_on_from_bfloat16(monkeypatch):
+    monkeypatch.setattr(amp_optimizer_wrapper, "is_cuda_available", lambda: True)
+    optimizer = torch.optim.SGD(nn.Linear(2, 2).parameters(), lr=1.0)
+    before, after = (
+        MixedOptimWrapper(loss_scale=dict(enabled=False), optimizer=optimizer) for _ in "ab"
+    )
+    after.loss_scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    after.load_state_dict(before.state_dict())
+    assert after.loss_scaler.state_dict()["scale"] == 8.0
+    scaled = after.state_dict()
+    scaled["loss_scaler"]["scale"] = 32.0
+    after.load_state_dict(scaled)
+    assert after.loss_scaler.state_dict()["scale"] == 32.0
+
+
+def test_shared_out_weights_are_not_trained_in_float16(monkeypatch):
+    wrapper = Namespace(loss_scaler=torch.amp.GradScaler("cpu"))
+    monkeypatch.setattr(FSDPStrategy, "build_optim_wrapper", lambda *_: wrapper)
+    strategy = BlockFSDPStrategy.__new__(BlockFSDPStrategy)
+    with pytest.raises(ValueError, match=r"bfloat16 or float32, got float16"):
+        strategy.build_optim_wrapper(dict())
+    wrapper.loss_scaler = torch.amp.GradScaler("cpu", enabled=False)
+    assert strategy.build_optim_wrapper(dict()) is wrapper
+
+
+def test_a_process_that_resumes_holds_its_share_of_the_moments_alone(monkeypatch):
+    monkeypatch.setattr(fsdp, "all_gather_object", lambda mine: [[5], mine])
+    monkeypatch.setattr(fsdp, "get_rank", lambda: 1)
+    share = nn.Parameter(torch.zeros(3))
+    strategy = BlockFSDPStrategy.__new__(BlockFSDPStrategy)
+    strategy.optim_wrapper = OptimWrapper(torch.optim.SGD([share], lr=1.0, momentum=0.9))
+    whole = {"momentum_buffer": torch.arange(8.0).view(2, 4)}
+    strategy.load_optim_state_dict({**strategy.optim_wrapper.state_dict(), "state": {0: whole}})
+    moment = strategy.optim_wrapper.optimizer.state[share]["momentum_buffer"]
+    assert moment.tolist() == [5, 6, 7]
+    assert moment.untyped_storage().nbytes() == 3 * 4
 
 
 def test_every_kind_of_batch_norm_is_exempt():
