@@ -12,7 +12,7 @@ from mmengine import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 from peers import MMPRETRAIN, OFFICIAL
-from timing import WARM_UP, Timing, measure_steps, peak_flops, write
+from timing import COMPILED, WARM_UP, Timing, measure_steps, peak_flops, write
 
 import mmmim  # noqa: F401  registers the methods
 from mmmim.backbones.conv_vit import SIZES
@@ -115,7 +115,7 @@ def _steps(
     if args.compile:
         for name, m in named.items():
             compiled = torch.compile(m, options=dict(fallback_random=True))
-            steps[f"{name}, compiled"] = step_of(compiled, images, args.dtype, adam.get(name))
+            steps[name + COMPILED] = step_of(compiled, images, args.dtype, adam.get(name))
     if args.mask_ratios and model["type"] == "ConvMAE":
         backbone = _convolutional_stages(model).to(device).train()
         for ratio in args.mask_ratios:

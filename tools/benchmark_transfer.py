@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
         if args.channels_last:
             steps[f"{name}, channels last"] = _step(cfg, cfg.model, args, device, torch.channels_last)
         if args.against:
-            peer, model = _on_openmmlabs_backbone(cfg)
+            peer, model = _on_openmmlabs_backbone(cfg, _side(cfg, args))
             steps[f"{name}, {peer}"] = _step(cfg, model, args, device)
     timings = measure_steps(steps, args.batch, args.repeats, device)
     title = f"transfer: batch {args.batch}, {args.dtype}"
@@ -56,7 +56,7 @@ def _step(
     device: str,
     layout: torch.memory_format = torch.contiguous_format,
 ) -> Callable[[], None]:
-    size = args.size or (1024 if cfg.default_scope == "mmdet" else 512)
+    size = _side(cfg, args)
     model = copy.deepcopy(model)
     if device == "cpu":
         replace_sync_bn(model)
@@ -78,6 +78,10 @@ def _step(
         built.zero_grad(set_to_none=True)
 
     return step
+
+
+def _side(cfg: Config, args: argparse.Namespace) -> int:
+    return args.size or (1024 if cfg.default_scope == "mmdet" else 512)
 
 
 def _sample(cfg: Config, size: int):
@@ -106,7 +110,7 @@ def _sample(cfg: Config, size: int):
     return sample
 
 
-def _on_openmmlabs_backbone(cfg: Config) -> tuple[str, dict]:
+def _on_openmmlabs_backbone(cfg: Config, side: int) -> tuple[str, dict]:
     """The model of a base-size config with the backbone that OpenMMLab has for this.
 
     mmdet's Swin-B for MixMIM's (its maps have the same widths; its windows are 7 tokens wide, MixMIM's
@@ -130,7 +134,7 @@ def _on_openmmlabs_backbone(cfg: Config) -> tuple[str, dict]:
         peer |= dict(drop_path_rate=backbone.drop_path_rate)
         name = "mmpretrain's ViTSAM-B"
     elif kind == "ViT":
-        peer = dict(type="mmseg.MAE", img_size=(512, 512), init_values=1.0, drop_path_rate=0.1)
+        peer = dict(type="mmseg.MAE", img_size=(side, side), init_values=1.0, drop_path_rate=0.1)
         peer |= dict(out_indices=[3, 5, 7, 11])
         name = "mmseg's MAE-B"
     else:
