@@ -24,7 +24,7 @@ custom_hooks = [
 env_cfg = dict(
     cudnn_benchmark=True,
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=0),
-    dist_cfg=dict(backend="nccl"),
+    dist_cfg=dict(backend="nccl", timeout=3600),  # seconds: one process alone may look at pictures
 )
 log_processor = dict(window_size=100)
 log_level = "INFO"

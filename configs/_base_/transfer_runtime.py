@@ -19,7 +19,7 @@ custom_hooks = [
 env_cfg = dict(
     cudnn_benchmark=False,
     mp_cfg=dict(mp_start_method="fork", opencv_num_threads=2),
-    dist_cfg=dict(backend="nccl"),
+    dist_cfg=dict(backend="nccl", timeout=3600),  # seconds: one process alone may look at pictures
 )
 log_level = "INFO"
 vis_backends = [dict(type="LocalVisBackend")]

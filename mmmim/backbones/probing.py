@@ -32,4 +32,4 @@ class ClassTokenViT(ViT):
         """(B, 3, H, W), sides multiples of the patch size -> ((B, D),)."""
         length = (images.shape[2] // self.patch_size) * (images.shape[3] // self.patch_size)
         mask = torch.zeros(len(images), length, dtype=torch.bool, device=images.device)
-        return (self.encode_visible(images, mask)[:, 0],)
+        return (self.encode_visible(images, mask, length)[:, 0],)

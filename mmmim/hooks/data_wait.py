@@ -45,8 +45,9 @@ class DataWaitHook(Hook):
 
 def _cure(runner: Runner) -> str:
     workers = runner.train_dataloader.num_workers
-    neighbours = os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or 1
-    cores = max(len(os.sched_getaffinity(0)) // int(neighbours), 1)
+    # Processes of torchrun share the cores that they see; SLURM gives each its own.
+    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    cores = max(len(os.sched_getaffinity(0)) // neighbours, 1)
     if workers < cores:
         return (
             f"This process has {cores} cores and {workers} workers: --cfg-options "

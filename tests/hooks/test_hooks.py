@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from argparse import Namespace
 
 import pytest
 import torch
@@ -9,6 +10,8 @@ from mmengine import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from PIL import Image
+
+from mmmim.hooks import data_wait
 
 BACKBONE = dict(type="ViT", arch=dict(embed_dims=16, depth=1, num_heads=1), img_size=16, patch_size=4)
 PREPROCESSOR = dict(type="ImgDataPreprocessor", mean=[120.0] * 3, std=[60.0] * 3)
@@ -211,6 +214,18 @@ def test_one_bad_loss_that_is_read_again_does_not_stop_the_run(folder):
     run.train()
     with pytest.raises(StopIteration):
         next(losses)
+
+
+@pytest.mark.parametrize(
+    ("variables", "workers"), [(dict(SLURM_NTASKS_PER_NODE="8"), 8), (dict(LOCAL_WORLD_SIZE="4"), 2)]
+)
+def test_torchruns_processes_share_cores_and_slurms_have_their_own(monkeypatch, variables, workers):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    loader = Namespace(num_workers=1)
+    assert data_wait._cure(Namespace(train_dataloader=loader)).endswith(f"num_workers={workers}")
 
 
 def test_waiting_for_images_is_said_once_with_the_setting(folder, monkeypatch):
