@@ -1,5 +1,6 @@
 """Every method in several processes, and SLURM's scripts."""
 
+import functools
 import sys
 from pathlib import Path
 
@@ -8,29 +9,41 @@ import torch
 from launching import ONE_EPOCH, call, free_port, losses
 from train_methods import METHODS
 
+SCRIPT = Path(__file__).with_name("train_methods.py")
+OPTIONS = {
+    "one process": [],
+    "DDP": ["--launcher", "pytorch"],
+    "FSDP": ["--launcher", "pytorch", "--fsdp"],
+    "compiled": ["--launcher", "pytorch", "--compile"],
+}
+
 
 @pytest.fixture(scope="module")
 def every_method(scenes, small_teacher, tmp_path_factory):
-    """Folders of train_methods.py in one process, and in two that stop and resume: copies, shares."""
-    one, copies, shares = (tmp_path_factory.mktemp(name) for name in ("one", "copies", "shares"))
-    script, teacher = Path(__file__).with_name("train_methods.py"), dict(TEACHER=str(small_teacher))
-    call([sys.executable, script, one], scenes, **teacher)
-    for folder, options in ((copies, []), (shares, ["--fsdp"])):
-        torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
-        torchrun += ["--master_port", free_port(), script, folder, "--launcher", "pytorch", *options]
-        call(torchrun, scenes, **teacher)
-    return dict(one=one, DDP=copies, FSDP=shares)
+    """-> a function that trains all in one process, or in two that stop and resume -> their folder."""
+    teacher = dict(TEACHER=str(small_teacher))
+    torchrun = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port"]
+
+    @functools.cache
+    def trained(how: str) -> Path:
+        folder = tmp_path_factory.mktemp(how.replace(" ", "_"))
+        start = [] if how == "one process" else [*torchrun, free_port()]
+        call([sys.executable, *start, SCRIPT, folder, *OPTIONS[how]], scenes, **teacher)
+        return folder
+
+    return trained
 
 
-@pytest.mark.parametrize("how", ["DDP", "FSDP"])
+@pytest.mark.parametrize("how", ["DDP", "FSDP", pytest.param("compiled", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_in_two_resumed_processes_trains_as_in_one(every_method, method, how):
     """Losses, weights, and what the optimiser remembers, in a checkpoint that one process writes."""
     one, two = (
-        torch.load(every_method[name] / method / "epoch_2.pth", weights_only=False)
-        for name in ("one", how)
+        torch.load(every_method(name) / method / "epoch_2.pth", weights_only=False)
+        for name in ("one process", how)
     )
-    began = torch.load(every_method["one"] / method / "epoch_1.pth", weights_only=False)["state_dict"]
+    began = every_method("one process") / method / "epoch_1.pth"
+    began = torch.load(began, weights_only=False)["state_dict"]
     history = [
         torch.from_numpy(c["message_hub"]["log_scalars"]["train/loss"].data[0]) for c in (one, two)
     ]

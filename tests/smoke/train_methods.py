@@ -1,6 +1,6 @@
 """Train every method for two epochs of six steps, as one process or as one of several.
 
-python tests/smoke/train_methods.py OUT [--launcher pytorch [--fsdp]]
+python tests/smoke/train_methods.py OUT [--launcher pytorch [--fsdp | --compile]]
 
 One process takes batches of 8; two take batches of 4, and stop and resume between the epochs. SGD,
 since AdamW forgives gradients that are a constant factor too large.
@@ -88,15 +88,18 @@ def config(name: str, launcher: str, out: Path) -> Config:
     return cfg
 
 
-def train(name: str, launcher: str, fsdp: bool, out: Path) -> None:
-    for epochs in (2,) if launcher == "none" else (1, 2):
-        cfg = config(name, launcher, out)
+def train(name: str, args: argparse.Namespace) -> None:
+    for epochs in (2,) if args.launcher == "none" else (1, 2):
+        cfg = config(name, args.launcher, args.out)
         cfg.train_cfg.max_epochs = epochs
         cfg.experiment_name = f"{name}_{epochs}"  # names loggers, of which one process has one each
-        launch.set_resume(cfg, "auto" if epochs == 2 and launcher != "none" else None)
-        if fsdp:
+        launch.set_resume(cfg, "auto" if epochs == 2 and args.launcher != "none" else None)
+        if args.fsdp:
             launch.set_fsdp(cfg)
-        launch.build_runner(cfg).train()
+        runner = launch.build_runner(cfg)
+        if args.compile:
+            launch.compile_model(runner)
+        runner.train()
 
 
 def main() -> None:
@@ -104,9 +107,10 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--launcher", choices=["none", "pytorch"], default="none")
     parser.add_argument("--fsdp", action="store_true")
+    parser.add_argument("--compile", action="store_true")
     args = parser.parse_args()
     for name in METHODS:
-        train(name, args.launcher, args.fsdp, args.out)
+        train(name, args)
 
 
 if __name__ == "__main__":
