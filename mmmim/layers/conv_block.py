@@ -4,8 +4,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
+from mmmim.layers.drop_path import DropPath
 from mmmim.layers.transformer import Mlp
 
 
@@ -101,7 +101,7 @@ class ConvBlock(nn.Module):
         self.conv2 = nn.Linear(dim, dim)
         self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
-        self.drop_path = StochasticDepth(drop_path, "row") if drop_path else nn.Identity()
+        self.drop_path = DropPath(drop_path)
 
     def forward(self, tokens: Tensor, placement: Placement) -> Tensor:
         """Tokens (..., C) as `placement` has them -> the same shape.

@@ -3,8 +3,8 @@
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
+from mmmim.layers.drop_path import DropPath
 from mmmim.layers.tokens import gather_tokens
 from mmmim.layers.windows import join_windows, split_windows
 
@@ -107,7 +107,7 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         scale = nn.Identity if layer_scale is None else (lambda: LayerScale(dim, layer_scale))
         self.ls1, self.ls2 = scale(), scale()
-        self.drop_path = StochasticDepth(drop_path, "row") if drop_path else nn.Identity()
+        self.drop_path = DropPath(drop_path)
 
     def forward(
         self,

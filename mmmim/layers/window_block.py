@@ -5,8 +5,8 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import StochasticDepth
 
+from mmmim.layers.drop_path import DropPath
 from mmmim.layers.relative_positions import RelativePositionBias, offset_index
 from mmmim.layers.tokens import visible_first
 from mmmim.layers.transformer import Attention, Mlp
@@ -139,7 +139,7 @@ class WindowBlock(nn.Module):
         self.attn = Attention(dim, num_heads, position)
         self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
-        self.drop_path = StochasticDepth(drop_path, "row") if drop_path else nn.Identity()
+        self.drop_path = DropPath(drop_path)
 
     def forward(self, tokens: Tensor, neighbourhood: Neighbourhood) -> Tensor:
         """(B, N, C) as the neighbourhood has them -> the same."""

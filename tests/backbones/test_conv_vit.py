@@ -131,7 +131,7 @@ def test_checkpointing_computes_twice_and_keeps_gradients(config):
 def test_drop_path_grows_over_all_stages():
     model = conv_vit(drop_path_rate=0.4)
     blocks = [*model.blocks1, *model.blocks2, *model.blocks3]
-    rates = [getattr(block.drop_path, "p", 0.0) for block in blocks]
+    rates = [block.drop_path.rate for block in blocks]
     assert rates == pytest.approx([0, 0.1, 0.2, 0.3, 0.4])
 
 

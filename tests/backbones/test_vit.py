@@ -69,7 +69,7 @@ def test_checkpointing_keeps_gradients():
 
 def test_drop_path_grows_with_depth():
     model = vit(drop_path_rate=0.2)
-    assert [getattr(b.drop_path, "p", 0.0) for b in model.blocks] == pytest.approx([0, 0.1, 0.2])
+    assert [b.drop_path.rate for b in model.blocks] == pytest.approx([0, 0.1, 0.2])
 
 
 def test_layers_are_numbered_for_decay():

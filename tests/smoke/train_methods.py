@@ -69,6 +69,7 @@ def config(name: str, launcher: str, out: Path) -> Config:
     changes = {f"{model}.backbone.{key}": value for key, value in backbone.items()}
     if name == "MaskAlign":
         changes["model.teacher.model_args.embed_dim"] = 16
+        changes["model.backbone.drop_path_rate"] = 0.5  # of the last block
     else:
         changes |= {f"{model}.decoder.embed_dims": 16, f"{model}.decoder.depth": 1}
     cfg.merge_from_dict(changes)
