@@ -28,7 +28,7 @@ model = dict(
         num_outs=4,
     ),
     rpn_head=dict(
-        type="RPNHead",
+        type="mmmim.FloatRPNHead",
         in_channels=channels,
         feat_channels=channels,
         anchor_generator=dict(

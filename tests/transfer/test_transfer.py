@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from mmdet.models import SingleRoIExtractor
+from mmengine.config import ConfigDict
 from PIL import Image
 
 from mmmim.registry import MODELS, TRANSFORMS
@@ -54,6 +55,30 @@ def test_a_map_too_small_to_halve_says_so():
     neck = MODELS.build(dict(type="AppendHalved", in_channels=8, norm_cfg=dict(type="BN")))
     with pytest.raises(ValueError, match=r"at least 3x3 .*got \(2, 4\)"):
         neck((torch.randn(1, 8, 2, 4),))
+
+
+def test_anchors_stay_exact_under_autocast():
+    kwargs = dict(
+        in_channels=4,
+        feat_channels=4,
+        num_classes=1,
+        anchor_generator=dict(type="mmdet.AnchorGenerator", scales=[8], ratios=[1.0], strides=[4]),
+        bbox_coder=dict(type="mmdet.DeltaXYWHBBoxCoder"),
+        loss_cls=dict(type="mmdet.CrossEntropyLoss", use_sigmoid=True),
+        loss_bbox=dict(type="mmdet.L1Loss"),
+        test_cfg=ConfigDict(nms_pre=2000, max_per_img=2000, nms=dict(type="nms", iou_threshold=1.0)),
+    )
+    head = MODELS.build(dict(type="FloatRPNHead", **kwargs))
+    for weight in head.rpn_reg.parameters():
+        torch.nn.init.zeros_(weight)  # proposals are the anchors
+    maps = (torch.randn(1, 4, 1, 160),)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        scores, deltas = head(maps)
+        (found,) = head.predict_by_feat(scores, deltas, batch_img_metas=[dict(img_shape=(64, 640))])
+    assert scores[0].dtype == deltas[0].dtype == torch.float32
+    centres = (found.bboxes[:, 0] + found.bboxes[:, 2]) / 2
+    inner = (centres > 16) & (centres < 624)
+    assert set(centres[inner].tolist()) == set(range(20, 624, 4))
 
 
 def test_boxes_stay_exact_on_bfloat16_maps():
