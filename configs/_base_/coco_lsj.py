@@ -19,7 +19,13 @@ train_dataloader = dict(
             dict(type="mmmim.LoadLabelledImage"),
             dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
             dict(type="RandomFlip", prob=0.5),
-            dict(type="RandomResize", scale=(1024, 1024), ratio_range=(0.1, 2.0), keep_ratio=True),
+            dict(
+                type="RandomResize",
+                scale=(1024, 1024),
+                ratio_range=(0.1, 2.0),
+                keep_ratio=True,
+                backend="pillow",  # detectron2's, which does not alias what it shrinks
+            ),
             dict(
                 type="RandomCrop",
                 crop_type="absolute_range",
@@ -45,7 +51,7 @@ val_dataloader = dict(
         test_mode=True,
         pipeline=[
             dict(type="mmmim.LoadLabelledImage"),
-            dict(type="Resize", scale=(1024, 1024), keep_ratio=True),
+            dict(type="Resize", scale=(1024, 1024), keep_ratio=True, backend="pillow"),
             dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
             dict(
                 type="PackDetInputs",

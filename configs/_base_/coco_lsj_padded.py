@@ -21,7 +21,13 @@ train_dataloader = dict(
         pipeline=[
             dict(type="mmmim.LoadLabelledImage"),
             dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
-            dict(type="RandomResize", scale=(1024, 1024), ratio_range=(0.1, 2.0), keep_ratio=True),
+            dict(
+                type="RandomResize",
+                scale=(1024, 1024),
+                ratio_range=(0.1, 2.0),
+                keep_ratio=True,
+                backend="pillow",  # detectron2's, which does not alias what it shrinks
+            ),
             dict(
                 type="RandomCrop",
                 crop_type="absolute_range",
@@ -49,7 +55,7 @@ val_dataloader = dict(
         test_mode=True,
         pipeline=[
             dict(type="mmmim.LoadLabelledImage"),
-            dict(type="Resize", scale=(1024, 1024), keep_ratio=True),
+            dict(type="Resize", scale=(1024, 1024), keep_ratio=True, backend="pillow"),
             dict(type="mmmim.PadBorder", **grey),
             dict(type="LoadAnnotations", with_bbox=True, with_mask=True),
             dict(

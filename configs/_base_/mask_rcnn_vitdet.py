@@ -29,7 +29,7 @@ model = dict(
     ),
     neck=dict(type="mmmim.SimpleFeaturePyramid", stride=16, out_channels=256, num_outs=5),
     rpn_head=dict(
-        type="RPNHead",
+        type="mmmim.FloatRPNHead",
         in_channels=256,
         feat_channels=256,
         num_convs=2,
@@ -85,7 +85,7 @@ model = dict(
                 type="MaxIoUAssigner",
                 pos_iou_thr=0.7,
                 neg_iou_thr=0.3,
-                min_pos_iou=0.3,
+                min_pos_iou=1e-6,  # detectron2's best anchor of an object has no floor (matcher.py:102)
                 match_low_quality=True,
                 ignore_iof_thr=-1,
             ),

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import timm
 import torch
+from mmdet.registry import TASK_UTILS
 from mmengine import Config
 from mmengine.registry import DefaultScope
+from mmengine.structures import InstanceData
 from PIL import Image
 
 from mmmim import launch
@@ -49,6 +51,23 @@ def test_a_config_builds_as_it_is(path, monkeypatch):
     assert isinstance(constructor, LayerDecayOptimWrapperConstructor)
     trained = [n for n, p in model.named_parameters() if p.requires_grad]
     assert [plan.name for plan in constructor.plan(model)] == trained
+
+
+def test_coco_is_resized_and_matched_as_by_detectron2():
+    cfg = Config.fromfile(ROOT / "configs/detection/mae_vit-b_mask-rcnn_100e_coco.py")
+    image = np.random.default_rng(0).integers(0, 255, (1200, 2048, 3), dtype=np.uint8)
+    resized = Image.fromarray(image).resize((1024, 600), Image.Resampling.BILINEAR)
+    pipelines = [cfg[f"{part}_dataloader"].dataset.pipeline for part in ("train", "val")]
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        steps = [next(step for step in p if "Resize" in step.type) for p in pipelines]
+        steps[0] = {**steps[0], "ratio_range": (1.0, 1.0)}
+        for step in map(TRANSFORMS.build, steps):
+            found = step(dict(img=image, img_shape=image.shape[:2]))["img"]
+            assert np.array_equal(found, np.asarray(resized))
+        assigner = TASK_UTILS.build(cfg.model.train_cfg.rpn.assigner)
+    anchors = InstanceData(priors=torch.tensor([[0.0, 0, 32, 32], [32, 0, 64, 32]]))
+    small = InstanceData(bboxes=torch.tensor([[10.0, 10, 18, 18]]), labels=torch.tensor([0]))
+    assert assigner.assign(anchors, small).gt_inds.tolist() == [1, 0]
 
 
 @each_config
