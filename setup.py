@@ -19,7 +19,7 @@ setup(
     long_description=(here / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(include=["mmmim", "mmmim.*"]),
     package_data={"mmmim": ["weights/*"]},
 )

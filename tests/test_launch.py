@@ -50,17 +50,25 @@ def test_pretrained_reaches_the_backbone_also_of_a_host(tmp_path):
         launch.set_pretrained(config(model=dict(type="Other")), str(path))
 
 
-def test_missing_data_roots_are_named_with_their_variable():
+def test_missing_data_roots_are_named_with_their_variable(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COCO", "no/coco")
+    for name in ("ADE20K", "SCENES"):
+        monkeypatch.delenv(name, raising=False)
     dataset = dict(type="RepeatDataset", dataset=dict(type="CocoDataset", data_root="no/coco/"))
+    ade = "data/ade/ADEChallengeData2016/"
     cfg = config(
         train_dataloader=dict(dataset=dataset),
-        val_dataloader=dict(dataset=dict(type="ADE20KDataset", data_root="no/ade/")),
+        val_dataloader=dict(dataset=dict(type="ADE20KDataset", data_root=ade)),
+        test_dataloader=dict(dataset=dict(type="CocoDataset", data_root="data/scenes/coco/")),
     )
-    with pytest.raises(FileNotFoundError, match=r"no/coco/.*COCO=(.|\n)*no/ade/.*ADE20K="):
+    with pytest.raises(FileNotFoundError, match=r"no/coco/.*COCO=(.|\n)*data/ade/.*ADE20K="):
         check_data_roots(cfg, ("train_dataloader", "val_dataloader"))
     with pytest.raises(FileNotFoundError, match=r"no/coco/") as error:
         check_data_roots(cfg, ("train_dataloader",))
-    assert "no/ade/" not in str(error.value)
+    assert "data/ade/" not in str(error.value)
+    with pytest.raises(FileNotFoundError, match=r"SCENES=.*python tools/make_scenes\.py data/scenes"):
+        check_data_roots(cfg, ("test_dataloader",))
 
 
 def test_the_arithmetic_of_the_batch_is_told():
@@ -244,6 +252,9 @@ def test_an_epoch_ends_with_an_update(tmp_path):
     cfg.optim_wrapper.accumulative_counts = 3
     launch.set_whole_updates(cfg)
     assert cfg.train_dataloader.sampler.multiple == 3 * 8
+    cfg.optim_wrapper.accumulative_counts, cfg.train_dataloader.drop_last = 1, True
+    launch.set_whole_updates(cfg)
+    assert cfg.train_dataloader.sampler.multiple == 8
 
 
 FSDP = dict(

@@ -4,10 +4,11 @@
 #   tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [flags of tools/train.py]
 #
 # Environment: GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (8), SRUN_ARGS.
+# Where there are no GPUs, SRUN_ARGS=--gres=none, and GPUS counts processes.
 set -euo pipefail
 
 if [ $# -lt 4 ]; then
-    sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
     exit 2
 fi
 partition=$1 job_name=$2 config=$3 work_dir=$4

@@ -43,8 +43,8 @@ def build_method(config: str, checkpoint: str):
     if not state.keys() - {key for key in state if key.startswith(("backbone.", "neck.", "head."))}:
         raise ValueError(
             f"'{checkpoint}' holds an encoder alone, and a prediction needs the decoder it was trained "
-            "with. Use the full pretraining checkpoint (of official MAE: the files named "
-            "mae_visualize_*, not mae_pretrain_*)"
+            "with. Use the full pretraining checkpoint (of official MAE: mae_pretrain_*_full.pth, or "
+            "mae_visualize_* and norm_pix=False in the config)"
         )
     try:
         method.load_state_dict(state)

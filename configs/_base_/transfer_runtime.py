@@ -23,7 +23,7 @@ env_cfg = dict(
     dist_cfg=dict(backend="nccl", timeout=3600),  # seconds: one process alone may look at pictures
 )
 log_level = "INFO"
-vis_backends = [dict(type="LocalVisBackend")]
+visualizer = dict(type="Visualizer", vis_backends=[dict(type="LocalVisBackend")])
 randomness = dict(seed=0, diff_rank_seed=True)  # drop path differs between processes
 load_from = None
 resume = False

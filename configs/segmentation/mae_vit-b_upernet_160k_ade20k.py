@@ -13,8 +13,9 @@ _base_ = ["../_base_/transfer_runtime.py", "../_base_/upernet_vit.py", "../_base
 
 gpus = 8
 batch_per_gpu = 2
-global_batch = gpus * batch_per_gpu  # 16
-iterations = 160000
+accumulate = 1
+global_batch = gpus * batch_per_gpu * accumulate  # 16
+iterations = 160000 * accumulate  # mmengine counts before accumulation
 lr = 1e-4
 
 model = dict(
@@ -33,12 +34,22 @@ optim_wrapper = dict(
     # mmcv_custom/layer_decay_optimizer_constructor.py: 1-D parameters are exempt. It means to exempt
     # pos_embed too, but compares with names that lack "backbone.", so it decays there, and here.
     paramwise_cfg=dict(layer_decay=0.65, flat_decay_mult=0.0),
+    accumulative_counts=accumulate,
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-6, by_epoch=False, end=1500),
+    dict(type="LinearLR", start_factor=1e-6, by_epoch=False, end=1500 * accumulate),
     # mmcv's poly of 2022 decays from iteration 0, about 1 % lower after the warm-up.
-    dict(type="PolyLR", power=1.0, eta_min=0.0, by_epoch=False, begin=1500, end=iterations),
+    dict(
+        type="PolyLR",
+        power=1.0,
+        eta_min=0.0,
+        by_epoch=False,
+        begin=1500 * accumulate,
+        end=iterations,
+    ),
 ]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=16000)
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=16000 * accumulate)
 auto_scale_lr = dict(base_batch_size=global_batch)
-default_hooks = dict(checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=16000))
+default_hooks = dict(
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=16000 * accumulate)
+)

@@ -14,8 +14,9 @@ _base_ = ["../_base_/transfer_runtime.py", "../_base_/upernet_vit.py", "../_base
 
 gpus = 8
 batch_per_gpu = 2
-global_batch = gpus * batch_per_gpu  # 16
-iterations = 160000
+accumulate = 1
+global_batch = gpus * batch_per_gpu * accumulate  # 16
+iterations = 160000 * accumulate  # mmengine counts before accumulation
 lr = 6e-5
 
 model = dict(
@@ -40,11 +41,21 @@ optim_wrapper = dict(
     optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.999), weight_decay=0.01),
     # Norms and relative positions are exempt, as in Swin's recipe; no layer decay.
     paramwise_cfg=dict(custom_keys={"relative_position.table": 0.0, "norm": 0.0}),
+    accumulative_counts=accumulate,
 )
 param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-6, by_epoch=False, end=1500),
-    dict(type="PolyLR", power=1.0, eta_min=0.0, by_epoch=False, begin=1500, end=iterations),
+    dict(type="LinearLR", start_factor=1e-6, by_epoch=False, end=1500 * accumulate),
+    dict(
+        type="PolyLR",
+        power=1.0,
+        eta_min=0.0,
+        by_epoch=False,
+        begin=1500 * accumulate,
+        end=iterations,
+    ),
 ]
-train_cfg = dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=16000)
+train_cfg = dict(type="IterBasedTrainLoop", max_iters=iterations, val_interval=16000 * accumulate)
 auto_scale_lr = dict(base_batch_size=global_batch)
-default_hooks = dict(checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=16000))
+default_hooks = dict(
+    checkpoint=dict(type="CheckpointHook", by_epoch=False, interval=16000 * accumulate)
+)

@@ -1,5 +1,6 @@
 """ConvMAE (arXiv 2205.03892) in the size of a laptop, on the embedded scenes.
 
+Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/convmae_convvit_scenes.py
 Published: none, the recipe is ours
 Ours:      docs/results.md

@@ -1,5 +1,6 @@
 """FastConvMAE (Alpha-VL/FastConvMAE) in the size of a laptop, on the embedded scenes.
 
+Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/fastconvmae_convvit_scenes.py
 Published: none, the recipe is ours
 Ours:      not run

@@ -3,7 +3,7 @@
 Command:   CLOTHING=/path/to/folder python tools/train.py configs/tiny/linear_vit_clothing.py \\
                --pretrained CHECKPOINT
 Published: none, the recipe is ours
-Ours:      not run
+Ours:      docs/results.md
 """
 
 _base_ = ["../_base_/transfer_runtime.py", "../_base_/clothing.py"]

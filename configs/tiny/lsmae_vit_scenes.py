@@ -2,6 +2,7 @@
 
 MAE's recipe with LSMAE's masks, squares of 2x2 patches, at the 96 pixels of the scenes.
 
+Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/lsmae_vit_scenes.py
 Published: none, the recipe is ours
 Ours:      docs/results.md

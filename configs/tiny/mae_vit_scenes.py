@@ -1,5 +1,6 @@
 """MAE (arXiv 2111.06377) in the size of a laptop, on the embedded scenes.
 
+Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/mae_vit_scenes.py
 Published: none, the recipe is ours
 Ours:      docs/results.md

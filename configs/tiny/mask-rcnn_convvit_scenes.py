@@ -1,5 +1,6 @@
 """Mask R-CNN on the embedded scenes, in the size of a laptop: ConvMAE's structure (FPN), few channels.
 
+Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/mask-rcnn_convvit_scenes.py --pretrained CHECKPOINT
            (without --pretrained: from scratch, the same budget)
 Published: none, the recipe is ours

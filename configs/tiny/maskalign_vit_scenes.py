@@ -1,6 +1,7 @@
 """MaskAlign (arXiv 2211.08887) in the size of a laptop, on the embedded scenes.
 
 Teacher:   shipped; configs/tiny/teacher_scenes.py made it
+Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/maskalign_vit_scenes.py
 Published: none, the recipe is ours
 Ours:      docs/results.md

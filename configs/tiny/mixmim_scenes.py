@@ -1,5 +1,6 @@
 """MixMIM (arXiv 2205.13137) in the size of a laptop, on the embedded scenes.
 
+Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/mixmim_scenes.py
 Published: none, the recipe is ours
 Ours:      docs/results.md

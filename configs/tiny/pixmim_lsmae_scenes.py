@@ -2,6 +2,7 @@
 
 LSMAE's recipe (lsmae_vit_scenes.py) with PixMIM's target and crop, and nothing else changed.
 
+Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/pixmim_lsmae_scenes.py
 Published: none, the recipe is ours
 Ours:      docs/results.md

@@ -1,5 +1,6 @@
 """PixMIM (arXiv 2303.02416) in the size of a laptop, on the embedded scenes.
 
+Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/pixmim_vit_scenes.py
 Published: none, the recipe is ours
 Ours:      docs/results.md

@@ -3,7 +3,7 @@
 Data:      python tools/make_scenes.py data/teacher_scenes --unlabelled 0 --labelled 4000 --seed 1
 Command:   python tools/train.py configs/tiny/teacher_scenes.py  (20 minutes of one core)
            python tools/convert_checkpoint.py work_dirs/tiny/teacher_scenes/iter_2000.pth \\
-               mmmim/weights/teacher_scenes.pth --to timm
+               my_teacher.pth --to timm  (that file is shipped as mmmim/weights/teacher_scenes.pth)
 Published: none, the recipe is ours
 Ours:      docs/results.md
 """

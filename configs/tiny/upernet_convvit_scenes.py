@@ -1,5 +1,6 @@
 """UperNet on the embedded scenes, in the size of a laptop: ConvMAE's structure, few channels.
 
+Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/upernet_convvit_scenes.py --pretrained CHECKPOINT
            (without --pretrained: from scratch, the same budget)
 Published: none, the recipe is ours

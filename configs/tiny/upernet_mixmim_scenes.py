@@ -1,5 +1,6 @@
 """UperNet on the embedded scenes, in the size of a laptop: MixMIM, few channels.
 
+Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/upernet_mixmim_scenes.py --pretrained CHECKPOINT
            (without --pretrained: from scratch, the same budget)
 Published: none, the recipe is ours

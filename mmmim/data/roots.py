@@ -1,16 +1,21 @@
 """Are the data there? Asked before anything is built."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from mmengine import Config
 
-# The variable that a data set's config reads; see configs/_base_.
-VARIABLES = {
-    "CocoDataset": "COCO",
-    "ADE20KDataset": "ADE20K",
-    "UnlabelledImages": "IMAGENET",
-    "ImageNet": "IMAGENET",
+# Variables that the configs read, and where they look without them.
+DEFAULTS = {
+    "ADE20K": "data/ade/ADEChallengeData2016",
+    "CAMVID": "data/camvid",
+    "CLOTHING": "data/clothing",
+    "COCO": "data/coco",
+    "IMAGENET": "data/imagenet",
+    "IMAGES": "data/images",
+    "SCENES": "data/scenes",
+    "TEACHER_SCENES": "data/teacher_scenes",
 }
 
 
@@ -31,6 +36,14 @@ def check_data_roots(cfg: Config, loaders: Sequence[str]) -> None:
     if missing:
         lines = []
         for root, kind in missing.items():
-            variable = VARIABLES.get(kind, "the variable named in the config")
-            lines.append(f"  '{root}' ({kind}): link it there, or set {variable}=/path/to/it")
+            lines.append(f"  '{root}' ({kind}): {_cure(root)}")
         raise FileNotFoundError("data root not found:\n" + "\n".join(lines))
+
+
+def _cure(root: str) -> str:
+    for variable, default in DEFAULTS.items():
+        if root.startswith(os.environ.get(variable) or default):
+            cure = f"link it there, or set {variable}=/path/to/it"
+            drawn = ", or draw it: python tools/make_scenes.py data/scenes"
+            return cure + drawn if variable == "SCENES" else cure
+    return "set its data_root"

@@ -46,7 +46,8 @@ class EpochSampler(Sampler[int]):
         if not self.share:
             raise ValueError(
                 f"an update takes {multiple} images of each of {self.world_size} processes, and there "
-                f"are {self.size} in all: accumulate fewer batches, or smaller ones"
+                f"are {self.size} in all: set a smaller train_dataloader.batch_size, with "
+                "--auto-scale-lr, or accumulate fewer batches"
             )
         self.shuffle, self.repeats = shuffle, repeats
         self.seed = sync_random_seed() if seed is None else seed

@@ -44,7 +44,8 @@ class NonFiniteLossHook(Hook):
     def _stop(self, runner, reason: str) -> None:
         raise FloatingPointError(
             f"{reason}, at iteration {runner.iter + 1}. The last good checkpoint is kept in "
-            f"{runner.work_dir}. Resume from it with one of: a lower learning rate (--cfg-options "
-            "optim_wrapper.optimizer.lr=...), clipping (optim_wrapper.clip_grad.max_norm=1.0), "
-            "bfloat16 instead of float16 (optim_wrapper.dtype=bfloat16)"
+            f"{runner.work_dir}. Resume from it with --cfg-options and clipping "
+            "(optim_wrapper.clip_grad.max_norm=1.0), or bfloat16 instead of float16 "
+            "(optim_wrapper.dtype=bfloat16). A resumed run keeps its learning rate: a lower one "
+            "(optim_wrapper.optimizer.lr=...) wants another --work-dir, and load_from=that checkpoint"
         )

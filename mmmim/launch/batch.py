@@ -33,7 +33,7 @@ def set_keep_batch(cfg: Config, world_size: int) -> None:
     if "max_iters" in cfg.train_cfg:
         raise ValueError(
             "--keep-batch is for recipes that count epochs; this one counts iterations, before "
-            "accumulation: set its `accumulate`, by which it multiplies them"
+            "accumulation: in a copy of it set `gpus` and `accumulate`, by which it multiplies them"
         )
     batch = cfg.train_dataloader.batch_size
     images = batch * world_size
@@ -51,16 +51,16 @@ def set_keep_batch(cfg: Config, world_size: int) -> None:
 
 
 def set_whole_updates(cfg: Config) -> None:
-    """Where gradients are accumulated, an epoch of pretraining ends with an update.
+    """An epoch of pretraining has whole batches, and where they are accumulated, whole updates.
 
     A run that is resumed there has lost none, and what is left of the epoch is dropped, as the official
-    code drops its gradients (facebookresearch/mae engine_pretrain.py:34).
+    code drops its gradients (facebookresearch/mae engine_pretrain.py:34). `EpochSampler` says so where
+    there is not one.
     """
-    loader, steps = (
-        cfg.get("train_dataloader"),
-        cfg.get("optim_wrapper", {}).get("accumulative_counts", 1),
-    )
-    if loader and steps > 1 and loader.get("sampler", {}).get("type") == "EpochSampler":
+    loader = cfg.get("train_dataloader") or {}
+    steps = cfg.get("optim_wrapper", {}).get("accumulative_counts", 1)
+    whole = steps > 1 or loader.get("drop_last", False)
+    if whole and loader.get("sampler", {}).get("type") == "EpochSampler":
         loader.sampler.multiple = steps * loader.batch_size
 
 
@@ -100,8 +100,9 @@ def describe_batch(cfg: Config, world_size: int) -> str:
         return f"{line}, scaled by {images * world_size / meant:g}"
     if meant == total:
         return line
+    by_flag = "" if "max_iters" in cfg.train_cfg else "--keep-batch, or "
     return (
-        f"{line}, meant for a batch of {meant}. Accumulate (--keep-batch, or --cfg-options "
+        f"{line}, meant for a batch of {meant}. Accumulate ({by_flag}--cfg-options "
         f"optim_wrapper.accumulative_counts={max(round(meant / (images * world_size)), 1)}) or "
         "scale the rate (--auto-scale-lr)" + _note_on_iterations(cfg, meant / total)
     )
