@@ -28,6 +28,10 @@ def config(**kwargs):
 def test_results_are_not_written_over(tmp_path):
     cfg = config(work_dir=str(tmp_path))
     launch.set_resume(cfg, None)  # an empty work dir is fine
+    cfg.load_from = "weights.pth"
+    launch.set_resume(cfg, "auto")  # there is nothing to go on from
+    assert cfg.load_from == "weights.pth"
+    assert not cfg.get("resume")
     (tmp_path / "epoch_1.pth").touch()
     (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_1.pth"))
     with pytest.raises(FileExistsError, match=r"--resume.*another --work-dir"):
@@ -152,6 +156,21 @@ def test_an_unknown_type_is_answered_with_what_there_is(tmp_path):
     cfg.launcher = "none"
     with pytest.raises(KeyError, match=r"PixMiM is not in.*has .*'MAE'.*did you mean PixMIM\?"):
         launch.build_runner(cfg)
+
+
+def test_an_encoder_is_not_taken_for_a_detector(tmp_path):
+    detector = nn.Module()
+    detector.backbone = MODELS.build(dict(type="ViT", **TINY_VIT))
+    run = Namespace(model=detector, cfg=Config(dict(default_scope="mmdet")))
+    for prefix in ("", "backbone."):
+        path = tmp_path / f"{prefix}weights.pth"
+        torch.save({prefix + k: v for k, v in detector.backbone.state_dict().items()}, path)
+        run.cfg.load_from = str(path)
+        if prefix:
+            launch.start_method(run)
+        else:
+            with pytest.raises(ValueError, match=r"from scratch: .* --pretrained"):
+                launch.start_method(run)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ default_hooks = dict(
 )
 custom_hooks = [
     dict(type="ReproducibilityHook"),
+    dict(type="ResumedStepsHook"),
     dict(type="LossLogHook"),
     dict(type="NonFiniteLossHook"),
     dict(type="BrokenImagesHook"),

@@ -11,6 +11,7 @@ default_hooks = dict(
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
 custom_hooks = [
+    dict(type="mmmim.ResumedStepsHook"),
     dict(type="mmmim.LossLogHook"),
     dict(type="mmmim.NonFiniteLossHook"),
     dict(type="mmmim.DataWaitHook"),

@@ -7,6 +7,7 @@ from mmmim.hooks.non_finite_loss import NonFiniteLossHook
 from mmmim.hooks.prediction import PredictionHook
 from mmmim.hooks.quick_signals import NearestNeighbourHook, SegmentationProbeHook
 from mmmim.hooks.reproducibility import ReproducibilityHook
+from mmmim.hooks.resumed_steps import ResumedStepsHook
 from mmmim.hooks.teacher import AlignmentHook, TeacherHook
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "NonFiniteLossHook",
     "PredictionHook",
     "ReproducibilityHook",
+    "ResumedStepsHook",
     "SegmentationProbeHook",
     "TeacherHook",
 ]

@@ -23,7 +23,7 @@ class BrokenImagesHook(Hook):
             return
         self._told = len(broken)
         listing = f"{runner.work_dir}/broken_images.txt"
-        with open(listing, "w", encoding="utf-8") as file:
+        with open(listing, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.writelines(f"{path}\n" for path in broken)
         runner.logger.warning(
             f"{len(broken)} of {len(runner.train_dataloader.dataset)} images cannot be read and "

@@ -30,6 +30,8 @@ def set_resume(cfg: Config, resume: str | None) -> None:
         return
     if resume != "auto" and not Path(resume).is_file():
         raise FileNotFoundError(f"--resume: no checkpoint '{resume}'")
+    if resume == "auto" and not find_latest_checkpoint(cfg.work_dir):
+        return  # a job that always says --resume starts here, from load_from if it has one
     cfg.resume = True
     cfg.load_from = None if resume == "auto" else resume
 
@@ -52,11 +54,17 @@ def set_pretrained(cfg: Config, checkpoint: str) -> None:
 def start_method(runner: Runner) -> None:
     """`load_from` of a pretraining run: all of a method's weights, decoder included, any known format.
 
+    That of a transfer run is mmengine's, which forgives what is missing.
+
     Raises:
-        ValueError: the checkpoint lacks something that the method has, or has another size.
+        ValueError: the checkpoint lacks something that the method has, or has another size; of a
+            transfer run, it has no weight of the backbone by its name.
     """
     path = runner.cfg.get("load_from")
-    if not path or runner.cfg.get("resume") or runner.cfg.get("default_scope") != "mmmim":
+    if not path or runner.cfg.get("resume"):
+        return
+    if runner.cfg.get("default_scope") != "mmmim":
+        _check_backbone_loads(runner, path)
         return
     state, _ = to_mmmim(read_checkpoint(path))
     try:
@@ -68,6 +76,15 @@ def start_method(runner: Runner) -> None:
         ) from error
     runner._has_loaded = True  # mmengine would load it again, and forgive what is missing
     runner.logger.info(f"load_from {path}: all {len(state)} weights loaded")
+
+
+def _check_backbone_loads(runner: Runner, path: str) -> None:
+    names = {name for name in method_of(runner).state_dict() if name.startswith("backbone.")}
+    if Path(path).is_file() and not names & read_checkpoint(path).keys():
+        raise ValueError(
+            f"load_from='{path}' has no weight of this model's backbone by its name, so training would "
+            "start from scratch: start the backbone from it by --pretrained"
+        )
 
 
 def set_tested(cfg: Config, checkpoint: str) -> None:
