@@ -1,5 +1,6 @@
 """Folders of labelled photos: SPLIT/CLASS/*.jpg."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -59,7 +60,10 @@ def check_classes(cfg: Config, loaders: Sequence[str]) -> None:
     Raises:
         FileNotFoundError: a split is missing.
         ValueError: fewer than two classes, other ones in another split, or not as many as the head's.
+            Of COCO's layout, classes that its file has not, or has in another order.
     """
+    for name in loaders:
+        _check_categories((cfg.get(name) or {}).get("dataset", {}))
     folders = filter(
         None, (_class_folder((cfg.get(name) or {}).get("dataset", {})) for name in loaders)
     )
@@ -73,6 +77,22 @@ def check_classes(cfg: Config, loaders: Sequence[str]) -> None:
                 f"'{folder}' has {len(classes)} classes, the head {expected}: set "
                 f"--cfg-options model.head.num_classes={len(classes)}"
             )
+
+
+def _check_categories(dataset: dict) -> None:
+    """mmdet leaves out a class that the file has not, and names classes in the file's order."""
+    while "dataset" in dataset:  # RepeatDataset and the like
+        dataset = dataset["dataset"]
+    classes = dataset.get("metainfo", {}).get("classes")
+    file = Path(dataset.get("data_root", "")) / dataset.get("ann_file", "")
+    if not str(dataset.get("type")).endswith("CocoDataset") or not classes or not file.is_file():
+        return
+    names = [category["name"] for category in json.loads(file.read_bytes())["categories"]]
+    if [name for name in names if name in classes] != list(classes):
+        raise ValueError(
+            f"metainfo.classes={tuple(classes)} must be among the categories of '{file}', in their "
+            f"order: {tuple(names)}"
+        )
 
 
 def _class_folder(dataset: dict) -> Path | None:

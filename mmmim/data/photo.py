@@ -1,6 +1,7 @@
 """An image file, decoded no further than what is read of it needs."""
 
 import functools
+import time
 import warnings
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 
 ORIENTATION = 0x0112  # of EXIF; 1 is upright
+RETRY_AFTER = (1, 5, 20)  # seconds, where the file system fails
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 
 Box = tuple[int, int, int, int]  # left, top, width, height
@@ -22,11 +24,17 @@ class BrokenImage(ValueError):
     """A file that cannot be decoded; the message says why."""
 
 
+class FileSystemError(OSError):
+    """The file system did not answer, which says nothing about the file."""
+
+
 def _broken_where_it_fails(method):
     @functools.wraps(method)
     def call(*args, **kwargs):
         try:
             return method(*args, **kwargs)
+        except (MemoryError, FileSystemError):
+            raise
         except Exception as error:  # a damaged file provokes any
             raise BrokenImage(str(error)) from error
 
@@ -71,7 +79,7 @@ class Photo:
 
     @_broken_where_it_fails
     def __init__(self, path: Path) -> None:
-        self._bytes = path.read_bytes()
+        self._bytes = _read(path)
         self._image = Image.open(BytesIO(self._bytes))
         # What libjpeg gives as it is wanted; the rest is PIL's.
         self._plain_jpeg = (
@@ -136,6 +144,27 @@ def read_rgb(path: Path) -> Image.Image:
     return Photo(path).to_pil()
 
 
+def _read(path: Path) -> bytes:
+    """The file. A network's disk may be away for a while: it is asked again before a file is blamed.
+
+    Raises:
+        FileSystemError: it does not answer.
+        OSError: there is no such file in its folder, or it must not be read.
+    """
+    for pause in (0, *RETRY_AFTER):
+        time.sleep(pause)
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            if isinstance(error, (FileNotFoundError, PermissionError)) and path.parent.is_dir():
+                raise
+            reason = error
+    raise FileSystemError(
+        f"cannot read '{path}', asked {1 + len(RETRY_AFTER)} times: {reason}. Is its disk or network "
+        "still there? Then continue with --resume"
+    )
+
+
 def _reduction(factor: float) -> int:
     """The largest of libjpeg's fast reductions that is not above `factor`."""
     return next(reduction for reduction in (8, 4, 2, 1) if factor >= reduction or reduction == 1)
@@ -145,7 +174,10 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     image.load()
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).astype(np.uint8))
+        values = np.asarray(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 0xFFFF:
+            raise ValueError("pixels of more than 16 bits; convert the file to 8 or 16 bits")
+        image = Image.fromarray((values >> 8).astype(np.uint8))
     elif image.mode == "F":
         raise ValueError("floating-point pixels; convert the file to 8 or 16 bits")
     return image.convert("RGB")

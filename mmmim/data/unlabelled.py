@@ -4,11 +4,12 @@ import hashlib
 import multiprocessing
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from mmengine.logging import print_log
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
@@ -57,14 +58,16 @@ class UnlabelledImages(Dataset):
         self.folder = Path(data_root).expanduser() / data_prefix
         # One array instead of a million objects, whose reference counts would make every forked
         # worker copy the list.
-        files = list_images(self.folder, tuple(extensions))
-        self._names = np.array([os.fsencode(file.relative_to(self.folder)) for file in files])
+        names = list_names(self.folder, tuple(extensions))
+        print_log(f"{len(names)} images below {self.folder}", logger="current")
+        self._names = np.array([os.fsencode(name) for name in names])
         steps = [TRANSFORMS.build(step) for step in pipeline]
         self.transform = v2.Compose(steps)
         self._reads_photos = isinstance(steps[0], PhotoCrop) if steps else False
         self.seed = seed
         # One flag per file in shared memory: workers set it, the main process reads it.
         self._broken = multiprocessing.RawArray("b", len(self._names))
+        files = [self.folder / name for name in names] if cache_gb else []
         self._cache = ImageCache(files, cache_gb) if cache_gb else None
 
     def __len__(self) -> int:
@@ -115,24 +118,51 @@ class UnlabelledImages(Dataset):
 
 
 def list_images(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[Path]:
-    """Image files below `folder`, sorted; hidden files and folders are left out."""
+    """`list_names`, with the folder."""
+    return [folder / name for name in list_names(folder, extensions)]
+
+
+def list_names(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[str]:
+    """Image files below `folder`, sorted folder by folder; links are followed, hidden ones left out.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or no image in it.
+        PermissionError: a folder cannot be listed.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(
             f"the image folder '{folder}' does not exist. Set the data root of the config to your "
             "folder, for example --cfg-options train_dataloader.dataset.data_root=/path/to/images, "
             "or IMAGENET=/path/to/imagenet for configs on ImageNet"
         )
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in extensions
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    )
-    if not files:
+    names = [
+        os.path.relpath(os.path.join(parent, name), folder)
+        for parent, files in _walk(folder)
+        for name in files
+        if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions
+    ]
+    if not names:
         raise FileNotFoundError(
             f"no image found below '{folder}': expected files ending in {', '.join(extensions)}"
         )
-    return files
+    return sorted(names, key=lambda name: name.split(os.sep))
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Folders and their files; a link back to a folder above it is not followed."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for parent, folders, files in os.walk(folder, followlinks=True, onerror=fail):
+        real = os.path.realpath(parent)
+        above = [os.path.join(parent, name) for name in folders if not name.startswith(".")]
+        folders[:] = [
+            os.path.basename(path)
+            for path in above
+            if not (os.path.islink(path) and f"{real}/".startswith(f"{os.path.realpath(path)}/"))
+        ]
+        yield parent, files
 
 
 def item_seed(seed: int, draw: int) -> int:

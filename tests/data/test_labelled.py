@@ -85,3 +85,19 @@ def test_an_empty_class_is_named(folder):
     (folder / "val/hat/1.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"class folder '.*val/hat' holds no image"):
         list_labelled(folder)
+
+
+@pytest.mark.parametrize("classes", [("dog", "cat"), ("cat", "bird")], ids=["order", "unknown"])
+def test_classes_that_a_coco_file_has_not_so_are_refused(tmp_path, classes):
+    (tmp_path / "own.json").write_text(
+        '{"categories": [{"name": "cat"}, {"name": "a"}, {"name": "dog"}]}'
+    )
+    dataset = dict(type="CocoDataset", data_root=str(tmp_path), ann_file="own.json")
+
+    def config(classes):
+        repeated = dict(type="RepeatDataset", dataset=dict(dataset, metainfo=dict(classes=classes)))
+        return Config(dict(model=dict(), train_dataloader=dict(dataset=repeated)))
+
+    check_classes(config(("cat", "dog")), ("train_dataloader",))
+    with pytest.raises(ValueError, match=r"must be among .*own\.json.*'cat', 'a', 'dog'"):
+        check_classes(config(classes), ("train_dataloader",))

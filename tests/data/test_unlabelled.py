@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,9 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torchvision.transforms import v2
 
 from mmmim.data import EpochSampler, UnlabelledImages
-from mmmim.data.photo import Photo, read_rgb
+from mmmim.data import photo as photos
+from mmmim.data.photo import BrokenImage, FileSystemError, Photo, read_rgb
+from mmmim.data.unlabelled import list_images
 from mmmim.registry import TRANSFORMS
 
 FLIP = dict(type="torchvision/RandomHorizontalFlip")
@@ -272,3 +276,53 @@ def test_repeated_augmentation_shows_fewer_images_more_often(monkeypatch):
     assert not set(draws) & set(sampler)
     with pytest.raises(ValueError, match="repeats must be 1 or more, got 0"):
         EpochSampler([0], seed=0, repeats=0)
+
+
+def test_linked_folders_are_part_of_a_folder_and_loops_are_not(folder, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    gradient_image().save(elsewhere / "far.png")
+    (folder / "a/link").symlink_to(elsewhere)
+    (folder / "a/0/loop").symlink_to(folder)
+    names = [str(path.relative_to(folder)) for path in list_images(folder)]
+    near = ["a/0/0.jpg", "a/0/2.jpg", "a/0/4.jpg", "a/1/1.jpg", "a/1/3.jpg", "a/1/5.jpg"]
+    assert names == [*near, "a/link/far.png"]
+
+
+def test_a_folder_that_must_not_be_listed_is_an_error(folder, monkeypatch):
+    def walk(top, followlinks, onerror):
+        onerror(PermissionError(13, "no", str(folder / "a")))
+
+    monkeypatch.setattr("os.walk", walk)
+    with pytest.raises(PermissionError, match="/a"):
+        list_images(folder)
+
+
+def test_a_file_system_that_does_not_answer_breaks_no_image(folder, monkeypatch):
+    monkeypatch.setattr(photos, "RETRY_AFTER", (0, 0))
+    read, failures = Path.read_bytes, [OSError(116, "Stale file handle")] * 2
+
+    def read_bytes(path):
+        if failures:
+            raise failures.pop()
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    images = UnlabelledImages(str(folder), pipeline=PIPELINES["mae"])
+    assert images[0]["inputs"].shape == (3, 32, 32)
+    failures += [OSError(116, "Stale file handle")] * 3
+    with pytest.raises(FileSystemError, match=r"0\.jpg', asked 3 times.*Stale.*--resume"):
+        images[0]
+    assert not images.broken_files()
+
+
+def test_a_file_that_is_gone_from_its_folder_is_broken(folder):
+    images = UnlabelledImages(str(folder), pipeline=PIPELINES["mae"])
+    (folder / "a/0/0.jpg").unlink()
+    with pytest.warns(UserWarning, match=r"skipped.*0\.jpg"):
+        images[0]
+
+
+def test_values_of_more_than_16_bits_are_refused(tmp_path):
+    Image.fromarray(np.full((4, 4), 70_000, np.int32)).save(tmp_path / "deep.tif")
+    with pytest.raises(BrokenImage, match="more than 16 bits"):
+        read_rgb(tmp_path / "deep.tif")
