@@ -35,7 +35,7 @@ class LoadReport:
         loaded: those that got a value, `resized` among them.
         resized: those whose value was resized.
         new: those that start anew, as transfer allows.
-        unused: keys of the checkpoint that the module has no place for.
+        unused: keys of the checkpoint that the module has no place for, or that have no name here.
     """
 
     total: int
@@ -75,7 +75,7 @@ def load_backbone(module: nn.Module, checkpoint: str) -> LoadReport:
         ValueError: no known format.
         CheckpointMismatch: a parameter that pretraining trains is missing, or has another size.
     """
-    state, _ = to_mmmim(read_checkpoint(checkpoint))
+    state, left_out = to_mmmim(read_checkpoint(checkpoint))
     prefix = "backbone."
     source = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     target = module.state_dict()
@@ -93,7 +93,12 @@ def load_backbone(module: nn.Module, checkpoint: str) -> LoadReport:
         report.loaded.append(name)
         if value.shape != source[name].shape:
             report.resized.append(name)
-    report.unused = [name for name in source if name not in target]
+    report.unused = [name for name in source if name not in target] + left_out
+    if any(name.endswith("ls1.gamma") for name in report.unused):
+        raise CheckpointMismatch(
+            f"'{checkpoint}' has LayerScale, without which its encoder is another function: set the "
+            "backbone's layer_scale=1.0"
+        )
     if missing and not misfits and all(name.startswith("norm.") for name in missing):
         raise CheckpointMismatch(
             f"'{checkpoint}' has no final norm, as it was trained without one (MaskAlign, ViTDet): set "

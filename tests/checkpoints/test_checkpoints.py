@@ -339,3 +339,22 @@ def test_the_command_line_converts_and_does_not_overwrite(tmp_path, weights):
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode != 0
     assert "choose another name" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["reg_token", "norm_pre.weight", "blocks.0.attn.q_norm.weight"])
+def test_an_encoder_with_more_in_it_is_refused(name):
+    model = timm.models.VisionTransformer(img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=1)
+    with pytest.raises(ValueError, match=rf"encoder has {name}, which no backbone"):
+        to_mmmim({**model.state_dict(), name: torch.zeros(64)})
+
+
+def test_layer_scale_is_not_left_out_without_a_word(tmp_path):
+    model = timm.models.VisionTransformer(
+        img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=1, init_values=0.5
+    )
+    path = save(tmp_path, model.state_dict())
+    with pytest.raises(CheckpointMismatch, match=r"set the backbone's layer_scale=1\.0"):
+        load_backbone(MODELS.build(BACKBONE), path)
+    backbone = MODELS.build(dict(BACKBONE, layer_scale=1.0))
+    load_backbone(backbone, path)
+    assert backbone.blocks[0].ls1.gamma.unique().item() == 0.5

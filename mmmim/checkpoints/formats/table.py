@@ -33,6 +33,11 @@ FORMATS: dict[str, Format] = {
 }
 
 
+# Registers, norms before the first block or of queries and keys, mmpretrain's LayerScale: what an
+# encoder's function depends on.
+FOREIGN = r"reg_tokens?\b|register_tokens|norm_pre\.|pre_norm\.|\b[qk]_norm\.|\bgamma_?[12]\b"
+
+
 def find_format(state: dict[str, Tensor]) -> str | None:
     """Name of the format of these weights, a key of FORMATS, or None where none fits."""
     for name, spec in FORMATS.items():
@@ -60,11 +65,16 @@ def to_mmmim(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """Weights of any known format under our names, and the keys that have no place here.
 
     Raises:
-        ValueError: the format is not known.
+        ValueError: the format is not known, or an encoder computes what none of ours does.
     """
     spec = FORMATS[recognise(state)]
     prepared, unread = spec.prepare(state)
     renamed, left_out = rename(prepared, spec.rules)
+    if foreign := [key for key in left_out if re.search(FOREIGN, key)]:
+        raise ValueError(
+            f"the checkpoint's encoder has {', '.join(foreign[:3])}, which no backbone of this project "
+            "has, and without which it would be another function. As MaskAlign's teacher timm builds it"
+        )
     return {name: spec.values(name, value) for name, value in renamed.items()}, left_out + unread
 
 
