@@ -35,4 +35,4 @@ model = dict(
     ),
 )
 
-default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=50, max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=50, max_keep_ckpts=2))

@@ -41,4 +41,4 @@ optim_wrapper = dict(
     optimizer=dict(_delete_=True, type="SGD", lr=0.01, momentum=0.9, weight_decay=0.0),
     paramwise_cfg=dict(_delete_=True),
 )
-default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=50, max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=50, max_keep_ckpts=2))

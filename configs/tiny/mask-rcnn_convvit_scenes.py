@@ -34,4 +34,4 @@ model = dict(
     roi_head=dict(bbox_head=dict(num_classes=3), mask_head=dict(num_classes=3)),
 )
 
-default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=4, max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=4, max_keep_ckpts=2))

@@ -40,4 +40,4 @@ model = dict(
     ),
 )
 
-default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=4, max_keep_ckpts=1))
+default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=4, max_keep_ckpts=2))

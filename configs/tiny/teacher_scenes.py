@@ -61,6 +61,6 @@ param_scheduler = [
 ]
 train_cfg = dict(max_iters=iterations, val_interval=500)
 default_hooks = dict(
-    checkpoint=dict(type="CheckpointHook", interval=500, by_epoch=False, max_keep_ckpts=1)
+    checkpoint=dict(type="CheckpointHook", interval=500, by_epoch=False, max_keep_ckpts=2)
 )
 auto_scale_lr = dict(base_batch_size=batch)

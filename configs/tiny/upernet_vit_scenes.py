@@ -28,5 +28,5 @@ model = dict(
 )
 
 default_hooks = dict(
-    checkpoint=dict(type="CheckpointHook", interval=128, by_epoch=False, max_keep_ckpts=1)
+    checkpoint=dict(type="CheckpointHook", interval=128, by_epoch=False, max_keep_ckpts=2)
 )
