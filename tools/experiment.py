@@ -98,19 +98,18 @@ def run_all(trainings: list[Training], environment: dict[str, str]) -> list[Resu
 
 def _run(training: Training, environment: dict, progress: Progress, task) -> Result:
     result_file = training.work_dir / "result.json"
+    command = training.command()
     progress.start_task(task)
     if result_file.is_file():
         result = _load(result_file)
-        if result.command != training.command()[1:]:
-            raise TrainingFailed(
-                f"'{training.work_dir}' holds the result of another command:\n"
-                f"  {' '.join(result.command)}\nwanted:\n  {' '.join(training.command()[1:])}\n"
-                "Choose another name or folder, or delete it"
-            )
+        _check_same(training.work_dir, result.command, command[1:])
         progress.update(task, completed=1, note="done before")
         return result
     training.work_dir.mkdir(parents=True, exist_ok=True)
-    command = training.command()
+    begun = training.work_dir / "command.json"  # what an interrupted training was
+    if begun.is_file():
+        _check_same(training.work_dir, json.loads(begun.read_text()), command[1:])
+    write_whole(begun, json.dumps(command[1:]))
     if (training.work_dir / "last_checkpoint").is_file():
         command.insert(3, "--resume")  # before --work-dir: it takes the last checkpoint
         progress.update(task, note="continues")
@@ -130,6 +129,14 @@ def _run(training: Training, environment: dict, progress: Progress, task) -> Res
     _save(result, result_file)
     progress.update(task, completed=1, note=_headline(result))
     return result
+
+
+def _check_same(work_dir: Path, begun: list[str], wanted: list[str]) -> None:
+    if begun != wanted:
+        raise TrainingFailed(
+            f"'{work_dir}' holds the result of another command:\n  {' '.join(begun)}\nwanted:\n"
+            f"  {' '.join(wanted)}\nChoose another name or folder, or delete it"
+        )
 
 
 def _watch(training: Training, progress: Progress, task, finished: threading.Event) -> None:

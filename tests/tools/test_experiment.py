@@ -55,6 +55,12 @@ def test_an_interrupted_training_goes_on_and_is_measured_once(fake_train, tmp_pa
     assert (tmp_path / "one/result.json").stat().st_mtime_ns == before
 
 
+def test_another_training_does_not_go_on_from_an_interrupted_one(fake_train, tmp_path):
+    for config, message in (("config.py", "'one' failed"), ("other.py", "another command")):
+        with pytest.raises(TrainingFailed, match=message):
+            run_all([Training("one", config, tmp_path / "one")], {})
+
+
 def test_a_failure_shows_the_end_of_its_log(fake_train, tmp_path):
     with pytest.raises(TrainingFailed, match="a reason"):
         run_all([Training("two", "fail.py", tmp_path / "two")], {})
