@@ -40,7 +40,7 @@ def test_a_config_builds_as_it_is(path, monkeypatch):
     cfg = Config.fromfile(path)
     assert not RUNNERS_OWN & set(cfg)
     # mmengine removes the oldest before it writes the next, and may be killed between.
-    assert cfg.default_hooks.checkpoint.get("max_keep_ckpts", 2) >= 2
+    assert cfg.default_hooks.checkpoint.get("max_keep_ckpts") != 1
     model = MODELS.build(cfg.model)
     assert sum(p.numel() for p in model.parameters()) > 1e6
     constructor = OPTIM_WRAPPER_CONSTRUCTORS.build(

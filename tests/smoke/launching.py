@@ -33,6 +33,7 @@ def run(command, scenes, **more) -> subprocess.CompletedProcess:
         capture_output=True,
         text=True,
         check=False,
+        timeout=1200,  # processes that wait for each other wait for ever
     )
 
 

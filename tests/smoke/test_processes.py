@@ -1,6 +1,5 @@
 """Every method in several processes, and SLURM's scripts."""
 
-import functools
 import sys
 from pathlib import Path
 
@@ -24,12 +23,14 @@ def every_method(scenes, small_teacher, tmp_path_factory):
     teacher = dict(TEACHER=str(small_teacher))
     torchrun = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port"]
 
-    @functools.cache
+    folders = {}
+
     def trained(how: str) -> Path:
-        folder = tmp_path_factory.mktemp(how.replace(" ", "_"))
-        start = [] if how == "one process" else [*torchrun, free_port()]
-        call([sys.executable, *start, SCRIPT, folder, *OPTIONS[how]], scenes, **teacher)
-        return folder
+        if how not in folders:  # what failed is not tried again
+            folders[how] = tmp_path_factory.mktemp(how.replace(" ", "_"))
+            start = [] if how == "one process" else [*torchrun, free_port()]
+            call([sys.executable, *start, SCRIPT, folders[how], *OPTIONS[how]], scenes, **teacher)
+        return folders[how]
 
     return trained
 

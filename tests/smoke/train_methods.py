@@ -94,6 +94,8 @@ def train(name: str, args: argparse.Namespace) -> None:
         cfg = config(name, args.launcher, args.out)
         cfg.train_cfg.max_epochs = epochs
         cfg.experiment_name = f"{name}_{epochs}"  # names loggers, of which one process has one each
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()  # until the first process has written its checkpoint
         launch.set_resume(cfg, "auto" if epochs == 2 and args.launcher != "none" else None)
         if args.fsdp:
             launch.set_fsdp(cfg)
