@@ -53,7 +53,7 @@ class VisibleBlocks:
         """(B, V, s, s, C) -> (B, C, H, W), zero at hidden patches, in channels-last memory."""
         channels = tokens.shape[-1]
         table = tokens.new_zeros(self.batch * self.height * self.width, channels)
-        table = table.index_copy(0, self.rows, tokens.reshape(-1, channels))
+        table.index_copy_(0, self.rows, tokens.reshape(-1, channels))
         return table.view(self.batch, self.height, self.width, channels).permute(0, 3, 1, 2)
 
     def to_tokens(self, maps: Tensor) -> Tensor:

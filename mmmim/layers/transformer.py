@@ -35,8 +35,8 @@ class Attention(nn.Module):
         `grid` is (rows, columns), read by relative positions only; `bias` (1, heads, N, N) is added to
         the logits instead of the attention's own relative position.
         """
-        qkv = self.qkv(tokens).unflatten(-1, (3, self.num_heads, -1))
-        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        # Cut, then reshaped: three gradients become one by one copy.
+        query, key, value = (self._heads(part) for part in self.qkv(tokens).chunk(3, dim=-1))
         if bias is None and self.relative_position is not None:
             bias = self.relative_position(query, grid)
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
@@ -46,11 +46,15 @@ class Attention(nn.Module):
         """What (B, M, D) of the tokens (B, N, D) attend to in all of them -> (B, M, D)."""
         dim = tokens.shape[-1]
         weights, biases = self.qkv.weight.split((dim, 2 * dim)), self.qkv.bias.split((dim, 2 * dim))
-        query = F.linear(queries, weights[0], biases[0]).unflatten(-1, (self.num_heads, -1))
-        both = F.linear(tokens, weights[1], biases[1]).unflatten(-1, (2, self.num_heads, -1))
-        key, value = both.permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(query.transpose(1, 2), key, value)
+        query = self._heads(F.linear(queries, weights[0], biases[0]))
+        both = F.linear(tokens, weights[1], biases[1])
+        key, value = (self._heads(part) for part in both.chunk(2, dim=-1))
+        out = F.scaled_dot_product_attention(query, key, value)
         return self.proj(out.transpose(1, 2).flatten(2))
+
+    def _heads(self, tokens: Tensor) -> Tensor:
+        """(B, N, D) -> (B, heads, N, D / heads)."""
+        return tokens.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
 class Mlp(nn.Module):

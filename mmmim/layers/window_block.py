@@ -110,8 +110,8 @@ class MixedGroups:
         out = []
         for group, offsets in zip(qkv.split(self.sizes, dim=3), self.offsets, strict=True):
             bias = table[:, offsets].unsqueeze(0).to(group.dtype)
-            out.append(F.scaled_dot_product_attention(*group, attn_mask=bias))
-        return attention.proj(torch.cat(out, dim=2).transpose(1, 2).flatten(2))
+            out.append(F.scaled_dot_product_attention(*group, attn_mask=bias).transpose(1, 2))
+        return attention.proj(torch.cat(out, dim=1).flatten(2))
 
 
 class WindowBlock(nn.Module):

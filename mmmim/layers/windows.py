@@ -10,7 +10,8 @@ def split_windows(tokens: Tensor, size: int) -> Tensor:
     The padding is attended to, as in detectron2 (modeling/backbone/utils.py:17-40).
     """
     b, h, w, c = tokens.shape
-    tokens = F.pad(tokens, (0, 0, 0, -w % size, 0, -h % size))
+    if h % size or w % size:  # padding by nothing would copy
+        tokens = F.pad(tokens, (0, 0, 0, -w % size, 0, -h % size))
     rows, columns = tokens.shape[1] // size, tokens.shape[2] // size
     tokens = tokens.reshape(b, rows, size, columns, size, c).permute(0, 1, 3, 2, 4, 5)
     return tokens.reshape(b * rows * columns, size * size, c)
