@@ -7,6 +7,7 @@ default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=100),
     param_scheduler=dict(type="ParamSchedulerHook"),
+    # Writing takes seconds in which all GPUs wait: recipes whose epochs are short do it less often.
     checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=3),
     sampler_seed=dict(type="DistSamplerSeedHook"),
     runtime_info=dict(type="RuntimeInfoHook"),

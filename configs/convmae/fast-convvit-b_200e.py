@@ -72,4 +72,5 @@ param_scheduler = [
     ),
 ]
 train_cfg = dict(by_epoch=True, max_epochs=epochs)
+default_hooks = dict(checkpoint=dict(interval=5))
 auto_scale_lr = dict(base_batch_size=global_batch)

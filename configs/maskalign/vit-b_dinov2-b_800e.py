@@ -92,5 +92,7 @@ param_scheduler = [
 train_cfg = dict(by_epoch=True, max_epochs=epochs)
 auto_scale_lr = dict(base_batch_size=global_batch)
 default_hooks = dict(
-    teacher=dict(type="TeacherHook"), alignment=dict(type="AlignmentHook", interval=20)
+    checkpoint=dict(interval=5),
+    teacher=dict(type="TeacherHook"),
+    alignment=dict(type="AlignmentHook", interval=20),
 )
