@@ -46,7 +46,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("configs", nargs="+", help="of pretraining methods")
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64])
     parser.add_argument("--peak", type=float, default=989, help="TFLOP/s of a GPU in bfloat16 (H200)")
-    parser.add_argument("--share", type=float, default=0.45, help="of the peak that a step reaches")
+    parser.add_argument("--share", type=float, default=0.35, help="of the peak that a step reaches")
     parser.add_argument("--memory", type=float, default=141, help="GB of a GPU (H200)")
     parser.add_argument("--link", type=float, default=450, help="GB/s of a GPU to others of its node")
     parser.add_argument("--network", type=float, default=50, help="GB/s of a GPU to other nodes")
