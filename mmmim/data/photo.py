@@ -151,14 +151,15 @@ def _read(path: Path) -> bytes:
         FileSystemError: it does not answer.
         OSError: there is no such file in its folder, or it must not be read.
     """
-    for pause in (0, *RETRY_AFTER):
-        time.sleep(pause)
+    for pause in (*RETRY_AFTER, None):
         try:
             return path.read_bytes()
         except OSError as error:
             if isinstance(error, (FileNotFoundError, PermissionError)) and path.parent.is_dir():
                 raise
             reason = error
+        if pause is not None:
+            time.sleep(pause)
     raise FileSystemError(
         f"cannot read '{path}', asked {1 + len(RETRY_AFTER)} times: {reason}. Is its disk or network "
         "still there? Then continue with --resume"
