@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mmengine import Config
 
+from mmmim.data.roots import dataset_of
 from mmmim.data.unlabelled import list_images
 
 
@@ -63,7 +64,7 @@ def check_classes(cfg: Config, loaders: Sequence[str]) -> None:
             Of COCO's layout, classes that its file has not, or has in another order.
     """
     for name in loaders:
-        _check_categories((cfg.get(name) or {}).get("dataset", {}))
+        _check_categories(dataset_of(cfg, name))
     folders = filter(
         None, (_class_folder((cfg.get(name) or {}).get("dataset", {})) for name in loaders)
     )
@@ -81,8 +82,6 @@ def check_classes(cfg: Config, loaders: Sequence[str]) -> None:
 
 def _check_categories(dataset: dict) -> None:
     """mmdet leaves out a class that the file has not, and names classes in the file's order."""
-    while "dataset" in dataset:  # RepeatDataset and the like
-        dataset = dataset["dataset"]
     classes = dataset.get("metainfo", {}).get("classes")
     file = Path(dataset.get("data_root", "")) / dataset.get("ann_file", "")
     if not str(dataset.get("type")).endswith("CocoDataset") or not classes or not file.is_file():

@@ -27,9 +27,7 @@ def check_data_roots(cfg: Config, loaders: Sequence[str]) -> None:
     """
     missing = {}
     for loader in loaders:
-        dataset = (cfg.get(loader) or {}).get("dataset", {})
-        while "dataset" in dataset:  # RepeatDataset and the like
-            dataset = dataset["dataset"]
+        dataset = dataset_of(cfg, loader)
         root = dataset.get("data_root")
         if root and not Path(root).expanduser().is_dir():
             missing[root] = dataset["type"].rpartition(".")[2]
@@ -38,6 +36,14 @@ def check_data_roots(cfg: Config, loaders: Sequence[str]) -> None:
         for root, kind in missing.items():
             lines.append(f"  '{root}' ({kind}): {_cure(root)}")
         raise FileNotFoundError("data root not found:\n" + "\n".join(lines))
+
+
+def dataset_of(cfg: Config, loader: str) -> dict:
+    """The innermost data set that `loader` reads, without RepeatDataset and the like; {} for none."""
+    dataset = (cfg.get(loader) or {}).get("dataset", {})
+    while "dataset" in dataset:
+        dataset = dataset["dataset"]
+    return dataset
 
 
 def _cure(root: str) -> str:

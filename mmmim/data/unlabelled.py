@@ -136,7 +136,7 @@ def list_names(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[s
             "or IMAGENET=/path/to/imagenet for configs on ImageNet"
         )
     names = [
-        os.path.relpath(os.path.join(parent, name), folder)
+        os.path.join(parent, name)
         for parent, files in _walk(folder)
         for name in files
         if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions
@@ -149,7 +149,7 @@ def list_names(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[s
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Folders and their files; a link back to a folder above it is not followed."""
+    """Folders below `folder`, itself as "", and their files; no link back to a folder above."""
 
     def fail(error: OSError) -> None:
         raise error
@@ -162,7 +162,8 @@ def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
             for path in above
             if not (os.path.islink(path) and f"{real}/".startswith(f"{os.path.realpath(path)}/"))
         ]
-        yield parent, files
+        relative = os.path.relpath(parent, folder)
+        yield "" if relative == os.curdir else relative, files
 
 
 def item_seed(seed: int, draw: int) -> int:
