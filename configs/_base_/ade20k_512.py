@@ -1,5 +1,7 @@
-"""ADE20K in 512 pixel crops, as mmsegmentation's configs/_base_/datasets/ade20k.py. A recipe adds the
-batch size."""
+"""ADE20K in 512 pixel crops (mmsegmentation's configs/_base_/datasets/ade20k.py).
+
+A recipe adds the batch size.
+"""
 
 default_scope = "mmseg"
 

@@ -1,5 +1,7 @@
-"""CamVid in ADE20K's layout (11 classes, 0 is unlabelled), and a schedule of minutes. A recipe adds the
-model."""
+"""CamVid in ADE20K's layout (11 classes, 0 is unlabelled), with a schedule of minutes.
+
+A recipe adds the model.
+"""
 
 default_scope = "mmseg"
 

@@ -1,6 +1,6 @@
-"""A folder of labelled photos, train/CLASS/*.jpg and val/CLASS/*.jpg, and a schedule of minutes.
+"""A folder of labelled photos, train/CLASS/*.jpg and val/CLASS/*.jpg, with a schedule of minutes.
 
-A recipe adds the model. `CLOTHING` names the folder, whatever is in it.
+A recipe adds the model. `CLOTHING` is the folder; its classes may be any.
 """
 
 default_scope = "mmpretrain"

@@ -1,5 +1,7 @@
-"""COCO 2017 with large-scale jitter at 1024 pixels, flip first (detectron2 projects/ViTDet/configs/
-common/coco_loader_lsj.py). A recipe adds the batch size."""
+"""COCO 2017 with large-scale jitter (LSJ) at 1024 pixels, after the flip.
+
+detectron2 projects/ViTDet/configs/common/coco_loader_lsj.py. A recipe adds the batch size.
+"""
 
 default_scope = "mmdet"
 
@@ -24,7 +26,7 @@ train_dataloader = dict(
                 scale=(1024, 1024),
                 ratio_range=(0.1, 2.0),
                 keep_ratio=True,
-                backend="pillow",  # detectron2's, which does not alias what it shrinks
+                backend="pillow",  # as detectron2: antialiased
             ),
             dict(
                 type="RandomCrop",

@@ -1,7 +1,9 @@
-"""COCO 2017 with large-scale jitter at 1024 pixels, as MIMDet and ConvMAE's FPN recipe have it: images
-are padded to the square with grey before the flip, and in testing too (Alpha-VL/ConvMAE DET/configs/
-convmae/convmae_base_mask_rcnn_FPN_100ep.py; 128 is detectron2's FixedSizeCrop). A recipe adds the
-batch size."""
+"""COCO 2017 with large-scale jitter at 1024 pixels, as in MIMDet and ConvMAE's FPN recipe.
+
+Images are padded with grey to a square, before the flip and in testing too (Alpha-VL/ConvMAE
+DET/configs/convmae/convmae_base_mask_rcnn_FPN_100ep.py; the grey, 128, is that of detectron2's
+FixedSizeCrop). A recipe adds the batch size.
+"""
 
 default_scope = "mmdet"
 
@@ -26,7 +28,7 @@ train_dataloader = dict(
                 scale=(1024, 1024),
                 ratio_range=(0.1, 2.0),
                 keep_ratio=True,
-                backend="pillow",  # detectron2's, which does not alias what it shrinks
+                backend="pillow",  # as detectron2: antialiased
             ),
             dict(
                 type="RandomCrop",

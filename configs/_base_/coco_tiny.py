@@ -1,4 +1,4 @@
-"""COCO, or a part of it in the same layout, at 256 pixels for a few epochs. A recipe adds the model."""
+"""COCO, or a subset in its layout, at 256 pixels for a few epochs. A recipe adds the model."""
 
 default_scope = "mmdet"
 

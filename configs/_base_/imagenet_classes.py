@@ -1,6 +1,7 @@
 """ImageNet-1K with MAE's augmentation for fine-tuning: RandAugment, random erasing, mixup and cutmix.
 
-facebookresearch/mae main_finetune.py:76-118, by mmpretrain's transforms. A recipe adds the batch.
+facebookresearch/mae main_finetune.py:76-118, with mmpretrain's transforms. A recipe adds the
+batch size.
 """
 
 default_scope = "mmpretrain"

@@ -1,7 +1,7 @@
 """ImageNet-1K with MAE's augmentation for linear probing: crop and flip.
 
-facebookresearch/mae main_linprobe.py:132-141 and util/crop.py. A recipe adds the batch. LARS is
-mmpretrain's, which adapts the rate of the head's bias too; MAE's leaves vectors alone.
+facebookresearch/mae main_linprobe.py:132-141 and util/crop.py. A recipe adds the batch size. LARS is
+mmpretrain's, which also adapts the rate of the head's bias; MAE's LARS skips 1-D parameters.
 """
 
 default_scope = "mmpretrain"
@@ -21,7 +21,7 @@ train_dataloader = dict(
         pipeline=[
             dict(type="mmmim.LoadLabelledImage"),
             dict(type="ToPIL", to_rgb=True),
-            dict(type="MAERandomResizedCrop", size=224, interpolation=3),  # BYOL's, bicubic
+            dict(type="MAERandomResizedCrop", size=224, interpolation=3),  # BYOL's crop, bicubic
             dict(type="ToNumpy", to_bgr=True),
             dict(type="RandomFlip", prob=0.5, direction="horizontal"),
             dict(type="PackInputs"),

@@ -1,5 +1,8 @@
-"""Mask R-CNN in the size of a laptop: ViTDet's structure with 64 channels and few regions. A recipe
-adds the backbone's arch and sizes, the neck's in_channels and stride, and the heads' num_classes."""
+"""Mask R-CNN, laptop size: ViTDet's structure with 64 channels and few proposals.
+
+A recipe adds the backbone's arch and sizes, the neck's in_channels and stride, and the heads'
+num_classes.
+"""
 
 norm = dict(type="mmmim.LayerNorm2d", eps=1e-6)
 channels = 64
@@ -18,7 +21,7 @@ model = dict(
         type="mmmim.ViT",
         with_cls_token=False,
         final_norm=False,
-        train_positions=True,
+        learnable_pos_embed=True,
         relative_position="decomposed",
     ),
     neck=dict(
@@ -28,7 +31,7 @@ model = dict(
         num_outs=4,
     ),
     rpn_head=dict(
-        type="mmmim.FloatRPNHead",
+        type="mmmim.FP32RPNHead",
         in_channels=channels,
         feat_channels=channels,
         anchor_generator=dict(
@@ -41,7 +44,7 @@ model = dict(
     roi_head=dict(
         type="StandardRoIHead",
         bbox_roi_extractor=dict(
-            type="mmmim.FloatRoIExtractor",
+            type="mmmim.FP32RoIExtractor",
             roi_layer=dict(type="RoIAlign", output_size=7, sampling_ratio=1),
             out_channels=channels,
             featmap_strides=[4, 8, 16],
@@ -57,7 +60,7 @@ model = dict(
             loss_bbox=dict(type="L1Loss"),
         ),
         mask_roi_extractor=dict(
-            type="mmmim.FloatRoIExtractor",
+            type="mmmim.FP32RoIExtractor",
             roi_layer=dict(type="RoIAlign", output_size=14, sampling_ratio=1),
             out_channels=channels,
             featmap_strides=[4, 8, 16],

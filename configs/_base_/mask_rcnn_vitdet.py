@@ -1,9 +1,9 @@
-"""Mask R-CNN as ViTDet builds it: two convolutions in the RPN, a 4conv1fc box head, LayerNorm in both
-heads (detectron2 configs/common/models/mask_rcnn_vitdet.py). A recipe adds arch, global_blocks,
-drop_path_rate and the neck's in_channels.
+"""Mask R-CNN of ViTDet: two convolutions in the RPN, a 4conv1fc box head, LayerNorm in both heads.
 
-The backbone's img_size, ViTDet's pretrain_img_size, is left to the checkpoint: tools/train.py and
-tools/test.py take it from there. Positions are resized to what comes."""
+detectron2 configs/common/models/mask_rcnn_vitdet.py. A recipe adds arch, global_blocks, drop_path_rate
+and the neck's in_channels. tools/train.py and tools/test.py read the backbone's img_size (ViTDet's
+pretrain_img_size) from the checkpoint. Positions are resized to the input.
+"""
 
 norm = dict(type="mmmim.LayerNorm2d", eps=1e-6)
 
@@ -15,21 +15,21 @@ model = dict(
         std=[58.395, 57.12, 57.375],
         bgr_to_rgb=True,
         pad_mask=True,
-        pad_size_divisor=1024,  # a square, always: what relative positions are made for
+        pad_size_divisor=1024,  # always a square, for the relative positions
     ),
     backbone=dict(
         type="mmmim.ViT",
         patch_size=16,
         with_cls_token=False,
         final_norm=False,
-        train_positions=True,
+        learnable_pos_embed=True,
         window_size=14,
         relative_position="decomposed",
         relative_position_size=1024,
     ),
     neck=dict(type="mmmim.SimpleFeaturePyramid", stride=16, out_channels=256, num_outs=5),
     rpn_head=dict(
-        type="mmmim.FloatRPNHead",
+        type="mmmim.FP32RPNHead",
         in_channels=256,
         feat_channels=256,
         num_convs=2,
@@ -46,7 +46,7 @@ model = dict(
     roi_head=dict(
         type="StandardRoIHead",
         bbox_roi_extractor=dict(
-            type="mmmim.FloatRoIExtractor",
+            type="mmmim.FP32RoIExtractor",
             roi_layer=dict(type="RoIAlign", output_size=7, sampling_ratio=0),
             out_channels=256,
             featmap_strides=[4, 8, 16, 32],
@@ -64,7 +64,7 @@ model = dict(
             loss_bbox=dict(type="L1Loss"),
         ),
         mask_roi_extractor=dict(
-            type="mmmim.FloatRoIExtractor",
+            type="mmmim.FP32RoIExtractor",
             roi_layer=dict(type="RoIAlign", output_size=14, sampling_ratio=0),
             out_channels=256,
             featmap_strides=[4, 8, 16, 32],
@@ -85,7 +85,7 @@ model = dict(
                 type="MaxIoUAssigner",
                 pos_iou_thr=0.7,
                 neg_iou_thr=0.3,
-                min_pos_iou=1e-6,  # detectron2's best anchor of an object has no floor (matcher.py:102)
+                min_pos_iou=1e-6,  # detectron2: no minimum for an object's best anchor (matcher.py:102)
                 match_low_quality=True,
                 ignore_iof_thr=-1,
             ),

@@ -1,4 +1,4 @@
-"""The embedded scenes in COCO's layout, and a schedule of minutes. A recipe adds the model."""
+"""The embedded scenes in COCO's layout, with a schedule of minutes. A recipe adds the model."""
 
 default_scope = "mmdet"
 
@@ -6,7 +6,7 @@ data_root = "{{$SCENES:data/scenes}}/coco/"
 classes = ("round", "angular", "spiky")
 metainfo = dict(classes=classes)
 
-epochs = 16  # of 4 passes over the labelled images each
+epochs = 16  # each is 4 passes over the labelled images
 lr = 1e-3
 
 train_dataloader = dict(

@@ -1,4 +1,4 @@
-"""The embedded scenes in ADE20K's layout, and a schedule of minutes. A recipe adds the model."""
+"""The embedded scenes in ADE20K's layout, with a schedule of minutes. A recipe adds the model."""
 
 default_scope = "mmseg"
 

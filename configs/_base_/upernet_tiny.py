@@ -1,5 +1,8 @@
-"""UperNet in the size of a laptop: the published structure, 64 channels, one scale coarser. A recipe
-adds the backbone's arch and sizes, the crop's size, the widths of neck and heads, and num_classes."""
+"""UperNet, laptop size: the published structure with 64 channels, one scale coarser.
+
+A recipe adds the backbone's arch and sizes, the crop size, the widths of neck and heads, and
+num_classes.
+"""
 
 channels = 64
 
@@ -16,7 +19,7 @@ model = dict(
     backbone=dict(
         type="mmmim.ViT",
         final_norm=False,
-        train_positions=True,
+        learnable_pos_embed=True,
         relative_position="bias",
         layer_scale=1.0,
     ),

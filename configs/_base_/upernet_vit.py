@@ -1,6 +1,9 @@
-"""UperNet on a plain ViT, as BEiT and MAE evaluate on ADE20K: a relative-position bias over the whole
-crop in every block, LayerScale starting at 1, four blocks' outputs scaled to strides 4 to 32. A recipe
-adds arch, out_indices, drop_path_rate and the widths of neck and heads."""
+"""UperNet on a plain ViT, as BEiT and MAE evaluate on ADE20K.
+
+Every block has a relative-position bias over the whole crop and LayerScale initialised at 1. The
+outputs of four blocks are rescaled to strides 4 to 32. A recipe adds arch, out_indices, drop_path_rate
+and the widths of neck and heads.
+"""
 
 model = dict(
     type="mmseg.EncoderDecoder",
@@ -15,10 +18,10 @@ model = dict(
     ),
     backbone=dict(
         type="mmmim.ViT",
-        img_size=512,  # the position table is resized once, while loading
+        img_size=512,  # the position table is resized once, on loading
         patch_size=16,
         final_norm=False,
-        train_positions=True,
+        learnable_pos_embed=True,
         relative_position="bias",
         relative_position_size=512,
         layer_scale=1.0,

@@ -1,4 +1,4 @@
-"""Fine-tuning on a folder of classes, in the size of a laptop.
+"""Fine-tuning on a folder of classes, laptop size: ConvViT.
 
 Command:   CLOTHING=/path/to/folder python tools/train.py configs/tiny/classifier_convvit_clothing.py \\
                --pretrained CHECKPOINT
@@ -7,31 +7,15 @@ Published: none, the recipe is ours
 Ours:      not run
 """
 
-_base_ = ["../_base_/transfer_runtime.py", "../_base_/clothing.py"]
+_base_ = "classifier_vit_clothing.py"
 
 model = dict(
-    type="mmpretrain.ImageClassifier",
-    data_preprocessor=dict(
-        type="mmpretrain.ClsDataPreprocessor",
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        to_rgb=True,
-    ),
     backbone=dict(
+        _delete_=True,
         type="mmmim.ConvViT",
         arch=dict(embed_dims=(48, 96, 192), depths=(1, 1, 5), num_heads=6),
         img_size=128,
         out_indices=(2,),
-        train_positions=True,
-    ),
-    neck=dict(type="mmmim.NormedMean", channels=192),
-    head=dict(
-        type="LinearClsHead",
-        num_classes=10,
-        in_channels=192,
-        loss=dict(type="LabelSmoothLoss", label_smooth_val=0.1, mode="original"),
-        init_cfg=dict(type="TruncNormal", layer="Linear", std=2e-5),
-    ),
+        learnable_pos_embed=True,
+    )
 )
-
-default_hooks = dict(checkpoint=dict(type="CheckpointHook", interval=50, max_keep_ckpts=2))

@@ -1,4 +1,4 @@
-"""Fine-tuning on a folder of classes, in the size of a laptop.
+"""Fine-tuning on a folder of classes, laptop size.
 
 Command:   CLOTHING=/path/to/folder python tools/train.py configs/tiny/classifier_vit_clothing.py \\
                --pretrained CHECKPOINT
@@ -23,9 +23,9 @@ model = dict(
         img_size=128,
         patch_size=16,
         final_norm=False,
-        train_positions=True,
+        learnable_pos_embed=True,
     ),
-    neck=dict(type="mmmim.NormedMean", channels=192),
+    neck=dict(type="mmmim.GlobalPoolNorm", channels=192),
     head=dict(
         type="LinearClsHead",
         num_classes=10,

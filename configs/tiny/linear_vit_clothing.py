@@ -1,4 +1,4 @@
-"""Linear probing on a folder of classes, in the size of a laptop: a frozen class token and one layer.
+"""Linear probing on a folder of classes, laptop size: one layer on the frozen class token.
 
 Command:   CLOTHING=/path/to/folder python tools/train.py configs/tiny/linear_vit_clothing.py \\
                --pretrained CHECKPOINT
@@ -25,7 +25,7 @@ model = dict(
             patch_size=16,
         ),
     ),
-    neck=dict(type="ClsBatchNormNeck", input_features=192),  # without affine: features are scaled alike
+    neck=dict(type="ClsBatchNormNeck", input_features=192),  # no affine: it only normalises
     head=dict(
         type="LinearClsHead",
         num_classes=10,

@@ -1,6 +1,6 @@
-"""LSMAE (arXiv 2210.07224) in the size of a laptop, on the embedded scenes.
+"""LSMAE (arXiv 2210.07224) on the embedded scenes, laptop size.
 
-MAE's recipe with LSMAE's masks, squares of 2x2 patches, at the 96 pixels of the scenes.
+MAE's recipe with LSMAE's masks (blocks of 2x2 patches), at the 96 pixels of the scenes.
 
 Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/lsmae_vit_scenes.py

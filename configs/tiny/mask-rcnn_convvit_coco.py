@@ -1,4 +1,4 @@
-"""Mask R-CNN on COCO or a part of it, in the size of a laptop: ConvMAE's structure (FPN), few channels.
+"""Mask R-CNN on COCO, or a subset in its layout, laptop size: ConvMAE's structure (FPN), few channels.
 
 Command:   python tools/train.py configs/tiny/mask-rcnn_convvit_coco.py --pretrained CHECKPOINT
            (without --pretrained: from scratch, the same budget)
@@ -17,7 +17,7 @@ model = dict(
         _delete_=True,
         type="mmmim.ConvViT",
         arch=dict(embed_dims=(48, 96, 192), depths=(1, 1, 5), num_heads=6),
-        img_size=128,  # of pretraining; positions are resized to what comes
+        img_size=128,  # as in pretraining; positions are resized to the input
         out_indices=(1, 2, 3),  # strides 8, 16 and 32
         window_size=8,
         global_blocks=(0, 4),

@@ -1,4 +1,4 @@
-"""Mask R-CNN on the embedded scenes, in the size of a laptop: ConvMAE's structure (FPN), few channels.
+"""Mask R-CNN on the embedded scenes, laptop size: ConvMAE's structure (FPN), few channels.
 
 Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/mask-rcnn_convvit_scenes.py --pretrained CHECKPOINT

@@ -1,4 +1,4 @@
-"""Mask R-CNN on COCO or a part of it, in the size of a laptop: MixMIM on an FPN, few channels.
+"""Mask R-CNN on COCO, or a subset in its layout, laptop size: MixMIM on an FPN, few channels.
 
 Command:   python tools/train.py configs/tiny/mask-rcnn_mixmim_coco.py --pretrained CHECKPOINT
            (without --pretrained: from scratch, the same budget)
@@ -17,7 +17,7 @@ model = dict(
         _delete_=True,
         type="mmmim.MixMIMTransformer",
         arch=dict(embed_dims=32, depths=(1, 1, 4, 1), num_heads=(1, 2, 4, 8)),
-        img_size=128,  # of pretraining; positions are resized to what comes
+        img_size=128,  # as in pretraining; positions are resized to the input
         window_sizes=(8, 8, 8, 4),
         out_indices=(0, 1, 2, 3),
     ),

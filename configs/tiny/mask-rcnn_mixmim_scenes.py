@@ -1,4 +1,4 @@
-"""Mask R-CNN on the embedded scenes, in the size of a laptop: MixMIM on an FPN, few channels.
+"""Mask R-CNN on the embedded scenes, laptop size: MixMIM on an FPN, few channels.
 
 Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/mask-rcnn_mixmim_scenes.py --pretrained CHECKPOINT

@@ -1,4 +1,4 @@
-"""Mask R-CNN on COCO, or a part of it in the same layout, in the size of a laptop.
+"""Mask R-CNN on COCO, or a subset in its layout, laptop size: ViTDet's structure, few channels.
 
 Command:   python tools/train.py configs/tiny/mask-rcnn_vit_coco.py --pretrained CHECKPOINT
            (without --pretrained: from scratch, the same budget)
@@ -15,7 +15,7 @@ _base_ = [
 model = dict(
     backbone=dict(
         arch=dict(embed_dims=192, depth=6, num_heads=6),
-        img_size=128,  # of pretraining; positions are resized to what comes
+        img_size=128,  # as in pretraining; positions are resized to the input
         patch_size=16,
         window_size=7,
         global_blocks=(2, 5),

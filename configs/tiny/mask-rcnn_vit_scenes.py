@@ -1,4 +1,4 @@
-"""Mask R-CNN on the embedded scenes, in the size of a laptop: ViTDet's structure, few channels.
+"""Mask R-CNN on the embedded scenes, laptop size: ViTDet's structure, few channels.
 
 Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/mask-rcnn_vit_scenes.py --pretrained CHECKPOINT

@@ -1,4 +1,4 @@
-"""MaskAlign (arXiv 2211.08887) in the size of a laptop, on a folder of photos.
+"""MaskAlign (arXiv 2211.08887) on a folder of photos, laptop size.
 
 Teacher:   python tools/convert_checkpoint.py \\
                work_dirs/tiny/pixmim_vit_photos/epoch_20.pth checkpoints/teacher_photos.pth --to timm
@@ -8,16 +8,7 @@ Published: none, the recipe is ours
 Ours:      docs/results.md
 """
 
-_base_ = "../_base_/pretrain_runtime.py"
-
-epochs = 20
-warmup_epochs = 2
-global_batch = 64
-base_lr = 4e-3  # at batch 256; few steps need a high rate
-lr = base_lr * global_batch / 256
-
-image_size = 128
-patch_size = 16
+_base_ = ["../_base_/pretrain_runtime.py", "../_base_/photos_pretraining.py"]
 
 model = dict(
     type="MaskAlign",
@@ -30,14 +21,14 @@ model = dict(
     backbone=dict(
         type="ViT",
         arch=dict(embed_dims=192, depth=6, num_heads=6),
-        img_size=image_size,
-        patch_size=patch_size,
+        img_size=128,
+        patch_size=16,
         final_norm=False,
     ),
     teacher=dict(
-        # The ViT of configs/tiny/pixmim_vit_photos.py as timm has it.
+        # The ViT of configs/tiny/pixmim_vit_photos.py under timm's name.
         name="vit_tiny_patch16_224",
-        model_args=dict(img_size=image_size, embed_dim=192, depth=6, num_heads=6),
+        model_args=dict(img_size=128, embed_dim=192, depth=6, num_heads=6),
         mean=(0.485, 0.456, 0.406),
         std=(0.229, 0.224, 0.225),
         checkpoint="{{$TEACHER:checkpoints/teacher_photos.pth}}",
@@ -45,41 +36,7 @@ model = dict(
     mask_ratio=0.7,
 )
 
-train_dataloader = dict(
-    batch_size=global_batch,
-    num_workers=1,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type="EpochSampler"),
-    collate_fn=dict(type="default_collate"),
-    dataset=dict(
-        type="UnlabelledImages",
-        data_root="{{$IMAGES:data/images}}/",
-        pipeline=[
-            dict(type="RandomResizedCrop", size=image_size, scale=(0.2, 1.0)),
-            dict(type="torchvision/RandomHorizontalFlip"),
-        ],
-    ),
-)
-
-optim_wrapper = dict(
-    type="AmpOptimWrapper",
-    optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.95), weight_decay=0.05),
-    constructor="LayerDecayOptimWrapperConstructor",
-    paramwise_cfg=dict(flat_decay_mult=0.0, custom_keys={"alignment.weights": 0.0}),
-)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-4, end=warmup_epochs, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        begin=warmup_epochs,
-        end=epochs,
-        T_max=epochs - warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-]
-train_cfg = dict(by_epoch=True, max_epochs=epochs)
-auto_scale_lr = dict(base_batch_size=global_batch)
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={"alignment.weights": 0.0}))
 default_hooks = dict(
     teacher=dict(type="TeacherHook"), alignment=dict(type="AlignmentHook", interval=20)
 )

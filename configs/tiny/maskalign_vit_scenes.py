@@ -1,22 +1,16 @@
-"""MaskAlign (arXiv 2211.08887) in the size of a laptop, on the embedded scenes.
+"""MaskAlign (arXiv 2211.08887) on the embedded scenes, laptop size.
 
-Teacher:   shipped; configs/tiny/teacher_scenes.py made it
+Teacher:   shipped; trained with configs/tiny/teacher_scenes.py
 Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/maskalign_vit_scenes.py
 Published: none, the recipe is ours
 Ours:      docs/results.md
 """
 
-_base_ = "../_base_/pretrain_runtime.py"
+_base_ = ["../_base_/pretrain_runtime.py", "../_base_/scenes_pretraining.py"]
 
 epochs = 40
 warmup_epochs = 2
-global_batch = 64
-base_lr = 4e-3  # at batch 256; few steps need a high rate
-lr = base_lr * global_batch / 256
-
-image_size = 96
-patch_size = 8
 
 model = dict(
     type="MaskAlign",
@@ -29,12 +23,12 @@ model = dict(
     backbone=dict(
         type="ViT",
         arch=dict(embed_dims=128, depth=6, num_heads=4),
-        img_size=image_size,
-        patch_size=patch_size,
+        img_size=96,
+        patch_size=8,
         final_norm=False,
     ),
     teacher=dict(
-        # The ViT of configs/tiny/teacher_scenes.py as timm has it.
+        # The ViT of configs/tiny/teacher_scenes.py under timm's name.
         name="vit_tiny_patch16_224",
         model_args=dict(
             img_size=96,
@@ -52,30 +46,7 @@ model = dict(
     mask_ratio=0.7,
 )
 
-train_dataloader = dict(
-    batch_size=global_batch,
-    num_workers=1,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type="EpochSampler"),
-    collate_fn=dict(type="default_collate"),
-    dataset=dict(
-        type="UnlabelledImages",
-        data_root="{{$SCENES:data/scenes}}/",
-        data_prefix="unlabelled/",
-        pipeline=[
-            dict(type="RandomResizedCrop", size=image_size, scale=(0.2, 1.0)),
-            dict(type="torchvision/RandomHorizontalFlip"),
-        ],
-    ),
-)
-
-optim_wrapper = dict(
-    type="AmpOptimWrapper",
-    optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.95), weight_decay=0.05),
-    constructor="LayerDecayOptimWrapperConstructor",
-    paramwise_cfg=dict(flat_decay_mult=0.0, custom_keys={"alignment.weights": 0.0}),
-)
+optim_wrapper = dict(paramwise_cfg=dict(custom_keys={"alignment.weights": 0.0}))
 param_scheduler = [
     dict(type="LinearLR", start_factor=1e-4, end=warmup_epochs, convert_to_iter_based=True),
     dict(
@@ -86,8 +57,7 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=epochs)
-auto_scale_lr = dict(base_batch_size=global_batch)
+train_cfg = dict(max_epochs=epochs)
 default_hooks = dict(
     teacher=dict(type="TeacherHook"), alignment=dict(type="AlignmentHook", interval=20)
 )

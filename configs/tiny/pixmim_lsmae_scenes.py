@@ -1,6 +1,6 @@
-"""PixMIM (arXiv 2303.02416) over LSMAE, in the size of a laptop, on the embedded scenes.
+"""PixMIM (arXiv 2303.02416) with LSMAE on the embedded scenes, laptop size.
 
-LSMAE's recipe (lsmae_vit_scenes.py) with PixMIM's target and crop, and nothing else changed.
+The recipe of lsmae_vit_scenes.py with PixMIM's target and crop; nothing else changes.
 
 Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/pixmim_lsmae_scenes.py
@@ -10,7 +10,7 @@ Ours:      docs/results.md
 
 _base_ = "lsmae_vit_scenes.py"
 
-model = dict(_delete_=True, type="PixMIM", host={{_base_.model}})
+model = dict(_delete_=True, type="PixMIM", method={{_base_.model}})
 train_dataloader = dict(
     dataset=dict(
         pipeline=[

@@ -1,24 +1,15 @@
-"""PixMIM (arXiv 2303.02416) in the size of a laptop, on a folder of photos.
+"""PixMIM (arXiv 2303.02416) with MAE on a folder of photos, laptop size.
 
 Command:   IMAGES=/path/to/photos python tools/train.py configs/tiny/pixmim_vit_photos.py
 Published: none, the recipe is ours
 Ours:      docs/results.md
 """
 
-_base_ = "../_base_/pretrain_runtime.py"
-
-epochs = 20
-warmup_epochs = 2
-global_batch = 64
-base_lr = 4e-3  # at batch 256; few steps need a high rate
-lr = base_lr * global_batch / 256
-
-image_size = 128
-patch_size = 16
+_base_ = ["../_base_/pretrain_runtime.py", "../_base_/photos_pretraining.py"]
 
 model = dict(
     type="PixMIM",
-    host=dict(
+    method=dict(
         type="MAE",
         data_preprocessor=dict(
             type="ImgDataPreprocessor",
@@ -29,46 +20,18 @@ model = dict(
         backbone=dict(
             type="ViT",
             arch=dict(embed_dims=192, depth=6, num_heads=6),
-            img_size=image_size,
-            patch_size=patch_size,
+            img_size=128,
+            patch_size=16,
         ),
         decoder=dict(embed_dims=64, depth=2, num_heads=4),
         mask_ratio=0.75,
     ),
 )
-
 train_dataloader = dict(
-    batch_size=global_batch,
-    num_workers=1,
-    persistent_workers=True,
-    drop_last=True,
-    sampler=dict(type="EpochSampler"),
-    collate_fn=dict(type="default_collate"),
     dataset=dict(
-        type="UnlabelledImages",
-        data_root="{{$IMAGES:data/images}}/",
         pipeline=[
-            dict(type="SimpleResizedCrop", size=image_size),
+            dict(type="SimpleResizedCrop", size={{_base_.image_size}}),
             dict(type="torchvision/RandomHorizontalFlip"),
-        ],
-    ),
+        ]
+    )
 )
-
-optim_wrapper = dict(
-    type="AmpOptimWrapper",
-    optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.95), weight_decay=0.05),
-    constructor="LayerDecayOptimWrapperConstructor",
-    paramwise_cfg=dict(flat_decay_mult=0.0),
-)
-param_scheduler = [
-    dict(type="LinearLR", start_factor=1e-4, end=warmup_epochs, convert_to_iter_based=True),
-    dict(
-        type="CosineAnnealingLR",
-        begin=warmup_epochs,
-        end=epochs,
-        T_max=epochs - warmup_epochs,
-        convert_to_iter_based=True,
-    ),
-]
-train_cfg = dict(by_epoch=True, max_epochs=epochs)
-auto_scale_lr = dict(base_batch_size=global_batch)

@@ -1,4 +1,4 @@
-"""PixMIM on a folder of photos as in pixmim_vit_photos.py, with two quick signals on the way.
+"""PixMIM on a folder of photos (pixmim_vit_photos.py), with two quick evaluations during pretraining.
 
 Every 20 epochs: nearest neighbours on a folder of classes, and a linear map from frozen features to the
 classes of CamVid.
@@ -15,13 +15,13 @@ epochs = 100
 warmup_epochs = 10
 
 custom_hooks = [
-    dict(type="ReproducibilityHook"),
-    dict(type="LossLogHook"),
+    dict(type="IterSeedHook"),
+    dict(type="DeferredLossHook"),
     dict(type="NonFiniteLossHook"),
     dict(type="BrokenImagesHook"),
     dict(type="PredictionHook", interval=20),
     dict(
-        type="NearestNeighbourHook",
+        type="KNNEvalHook",
         data_root="{{$CLOTHING:data/clothing}}/",
         interval=20,
         image_size=128,
@@ -45,4 +45,4 @@ param_scheduler = [
         convert_to_iter_based=True,
     ),
 ]
-train_cfg = dict(by_epoch=True, max_epochs=epochs)
+train_cfg = dict(max_epochs=epochs)

@@ -1,9 +1,9 @@
-"""A small teacher for MaskAlign: a ViT that learned to segment many labelled scenes.
+"""A small teacher for MaskAlign: a ViT trained to segment many labelled scenes.
 
 Data:      python tools/make_scenes.py data/teacher_scenes --unlabelled 0 --labelled 4000 --seed 1
-Command:   python tools/train.py configs/tiny/teacher_scenes.py  (20 minutes of one core)
+Command:   python tools/train.py configs/tiny/teacher_scenes.py  (20 minutes on one core)
            python tools/convert_checkpoint.py work_dirs/tiny/teacher_scenes/iter_2000.pth \\
-               my_teacher.pth --to timm  (that file is shipped as mmmim/weights/teacher_scenes.pth)
+               my_teacher.pth --to timm  (shipped as mmmim/weights/teacher_scenes.pth)
 Published: none, the recipe is ours
 Ours:      docs/results.md
 """
@@ -28,7 +28,7 @@ model = dict(
         seg_pad_val=255,
         size=(96, 96),
     ),
-    # A plain ViT, which timm can hold. Nothing reads a class token here, so it has none.
+    # A plain ViT, as timm has it. Nothing reads a class token, so it has none.
     backbone=dict(
         type="mmmim.ViT",
         arch=dict(embed_dims=128, depth=6, num_heads=4),

@@ -1,4 +1,4 @@
-"""UperNet on CamVid in ADE20K's layout, in the size of a laptop: ConvMAE's structure, few channels.
+"""UperNet on CamVid in ADE20K's layout, laptop size: ConvMAE's structure, few channels.
 
 Command:   python tools/train.py configs/tiny/upernet_convvit_camvid.py --pretrained CHECKPOINT
            (without --pretrained: from scratch, the same budget)
@@ -20,12 +20,12 @@ model = dict(
         arch=dict(embed_dims=(48, 96, 192), depths=(1, 1, 5), num_heads=6),
         img_size=192,
         out_indices=(1, 2, 3),  # strides 8, 16 and 32; the neck adds 64
-        train_positions=True,
+        learnable_pos_embed=True,
         relative_position="bias",
         relative_position_size=192,
         layer_scale=1.0,
     ),
-    neck=dict(_delete_=True, type="mmmim.AppendHalved", in_channels=192, norm_cfg=dict(type="BN")),
+    neck=dict(_delete_=True, type="mmmim.AppendDownsampled", in_channels=192, norm_cfg=dict(type="BN")),
     decode_head=dict(in_channels=[96, 192, 192, 192], num_classes=11),
     auxiliary_head=dict(in_channels=192, in_index=1, num_classes=11),
 )

@@ -1,4 +1,4 @@
-"""UperNet on the embedded scenes, in the size of a laptop: ConvMAE's structure, few channels.
+"""UperNet on the embedded scenes, laptop size: ConvMAE's structure, few channels.
 
 Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/upernet_convvit_scenes.py --pretrained CHECKPOINT
@@ -21,12 +21,12 @@ model = dict(
         arch=dict(embed_dims=(32, 64, 128), depths=(1, 1, 5), num_heads=4, patch_sizes=(2, 2, 2)),
         img_size=96,
         out_indices=(1, 2, 3),  # strides 4, 8 and 16; the neck adds 32
-        train_positions=True,
+        learnable_pos_embed=True,
         relative_position="bias",
         relative_position_size=96,
         layer_scale=1.0,
     ),
-    neck=dict(_delete_=True, type="mmmim.AppendHalved", in_channels=128, norm_cfg=dict(type="BN")),
+    neck=dict(_delete_=True, type="mmmim.AppendDownsampled", in_channels=128, norm_cfg=dict(type="BN")),
     decode_head=dict(in_channels=[64, 128, 128, 128], num_classes=4),
     auxiliary_head=dict(in_channels=128, in_index=1, num_classes=4),
 )

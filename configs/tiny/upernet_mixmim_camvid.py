@@ -1,4 +1,4 @@
-"""UperNet on CamVid in ADE20K's layout, in the size of a laptop: MixMIM, few channels.
+"""UperNet on CamVid in ADE20K's layout, laptop size: MixMIM, few channels.
 
 Command:   python tools/train.py configs/tiny/upernet_mixmim_camvid.py --pretrained CHECKPOINT
            (without --pretrained: from scratch, the same budget)
@@ -18,11 +18,11 @@ model = dict(
         _delete_=True,
         type="mmmim.MixMIMTransformer",
         arch=dict(embed_dims=32, depths=(1, 1, 4, 1), num_heads=(1, 2, 4, 8)),
-        img_size=128,  # of pretraining; positions are resized to what comes
+        img_size=128,  # as in pretraining; positions are resized to the input
         window_sizes=(8, 8, 8, 4),
         out_indices=(0, 1, 2, 3),
     ),
-    neck=None,  # four scales are there
+    neck=None,  # the backbone gives four scales
     decode_head=dict(in_channels=[32, 64, 128, 256], num_classes=11),
     auxiliary_head=dict(in_channels=128, num_classes=11),
 )

@@ -1,4 +1,4 @@
-"""UperNet on the embedded scenes, in the size of a laptop: MixMIM, few channels.
+"""UperNet on the embedded scenes, laptop size: MixMIM, few channels.
 
 Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/upernet_mixmim_scenes.py --pretrained CHECKPOINT
@@ -24,7 +24,7 @@ model = dict(
         window_sizes=(8, 8, 8, 4),
         out_indices=(0, 1, 2, 3),
     ),
-    neck=None,  # four scales are there
+    neck=None,  # the backbone gives four scales
     decode_head=dict(in_channels=[32, 64, 128, 256], num_classes=4),
     auxiliary_head=dict(in_channels=128, num_classes=4),
 )

@@ -1,4 +1,4 @@
-"""UperNet on CamVid in ADE20K's layout (11 classes, 0 is unlabelled), in the size of a laptop.
+"""UperNet on CamVid in ADE20K's layout, laptop size: the published structure, few channels.
 
 Command:   python tools/train.py configs/tiny/upernet_vit_camvid.py --pretrained CHECKPOINT
            (without --pretrained: from scratch, the same budget)

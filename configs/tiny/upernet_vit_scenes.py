@@ -1,4 +1,4 @@
-"""UperNet on the embedded scenes, in the size of a laptop: the published structure, few channels.
+"""UperNet on the embedded scenes, laptop size: the published structure, few channels.
 
 Data:      python tools/make_scenes.py data/scenes
 Command:   python tools/train.py configs/tiny/upernet_vit_scenes.py --pretrained CHECKPOINT

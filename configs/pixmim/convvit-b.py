@@ -1,0 +1,81 @@
+"""PixMIM: Rethinking Pixel Reconstruction in Masked Image Modeling (arXiv 2303.02416), with ConvMAE.
+
+ConvViT-B, ImageNet-1K, 800 epochs, 8 GPUs: ConvMAE's recipe with PixMIM's target and crop. The radius
+is 40 frequency bins at 224 pixels.
+
+Command:   tools/dist_train.sh configs/pixmim/convvit-b.py 8
+Published: none with 800 epochs or --epochs 300. The paper applies PixMIM to ConvMAE, but the authors
+           released no result or recipe of it.
+Ours:      not run
+"""
+
+_base_ = "../_base_/pretrain_runtime.py"
+
+epochs = 800
+warmup_epochs = 40
+
+gpus = 8
+batch_per_gpu = 256
+accumulate = 1
+global_batch = gpus * batch_per_gpu * accumulate  # 2048
+base_lr = 1.5e-4  # at batch 256
+lr = base_lr * global_batch / 256  # 1.2e-3
+
+model = dict(
+    type="PixMIM",
+    method=dict(
+        type="ConvMAE",
+        data_preprocessor=dict(
+            type="ImgDataPreprocessor",
+            mean=[123.675, 116.28, 103.53],
+            std=[58.395, 57.12, 57.375],
+            non_blocking=True,
+        ),
+        backbone=dict(type="ConvViT", arch="base", img_size=224),
+        decoder=dict(embed_dims=512, depth=8, num_heads=16),
+        mask_ratio=0.75,
+        norm_pix=True,
+    ),
+)
+
+train_dataloader = dict(
+    batch_size=batch_per_gpu,
+    num_workers=8,
+    persistent_workers=True,
+    pin_memory=True,
+    drop_last=True,
+    sampler=dict(type="EpochSampler"),
+    collate_fn=dict(type="default_collate"),
+    dataset=dict(
+        type="UnlabelledImages",
+        data_root="{{$IMAGENET:data/imagenet}}/",
+        data_prefix="train/",
+        pipeline=[
+            dict(type="SimpleResizedCrop", size=224, padding=4),
+            dict(type="torchvision/RandomHorizontalFlip"),
+        ],
+    ),
+)
+
+optim_wrapper = dict(
+    type="AmpOptimWrapper",
+    constructor="LayerDecayOptimWrapperConstructor",
+    optimizer=dict(type="AdamW", lr=lr, betas=(0.9, 0.95), weight_decay=0.05),
+    # As in main_pretrain.py (timm's add_weight_decay): 1-D parameters are exempt from weight decay.
+    # The mask token is not 1-D, so it decays.
+    paramwise_cfg=dict(flat_decay_mult=0.0),
+    accumulative_counts=accumulate,
+)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=1e-4, end=warmup_epochs, convert_to_iter_based=True),
+    dict(
+        type="CosineAnnealingLR",
+        begin=warmup_epochs,
+        end=epochs,
+        T_max=epochs - warmup_epochs,
+        convert_to_iter_based=True,
+    ),
+]
+train_cfg = dict(by_epoch=True, max_epochs=epochs)
+default_hooks = dict(checkpoint=dict(interval=5))
+auto_scale_lr = dict(base_batch_size=global_batch)
