@@ -1,25 +1,26 @@
-"""Install the package. Its requirements are pinned in requirements/ and installed by `make install`.
+"""Thin: everything is in pyproject.toml, but for what `mim` expects inside the package."""
 
-None is asked for here: `pip install -e .` must not replace the torch or the OpenMMLab packages of an
-environment that has them.
-"""
-
+import shutil
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import setup
+from setuptools.command.build_py import build_py
 
-here = Path(__file__).parent
-version = {}
-exec((here / "mmmim/version.py").read_text(), version)
+ROOT = Path(__file__).parent
 
-setup(
-    name="mmmim",
-    version=version["__version__"],
-    description="Masked image modelling for dense prediction, on OpenMMLab",
-    long_description=(here / "README.md").read_text(),
-    long_description_content_type="text/markdown",
-    license="Apache-2.0",
-    python_requires=">=3.11",
-    packages=find_packages(include=["mmmim", "mmmim.*"]),
-    package_data={"mmmim": ["weights/*"]},
-)
+
+class BuildWithMim(build_py):
+    """Copies configs and tools to `mmmim/.mim`, where `mim` and `mmmim train NAME` look for them."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return  # a checkout has them already
+        target = Path(self.build_lib) / "mmmim/.mim"
+        for name in ("configs", "tools"):
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / name, target / name, dirs_exist_ok=True, ignore=ignored)
+        shutil.copy(ROOT / "model-index.yml", target)
+
+
+setup(cmdclass=dict(build_py=BuildWithMim))

@@ -1,22 +1,22 @@
-"""mmmim: masked image modelling for dense prediction, on OpenMMLab.
+"""mmmim: masked image modeling for dense prediction, on OpenMMLab.
 
-Importing it registers everything. Start reading at `mmmim/methods/mae.py`.
+`import mmmim` registers everything. Start reading at `mmmim/methods/mae.py`.
 """
 
-from mmmim import openmmlab
+from mmmim import _compat
 
-openmmlab.prepare()  # before anything below can import mmcv.ops
+_compat.prepare()  # before anything below imports mmcv.ops
 
 from mmmim import (  # noqa: E402
     backbones,
     checkpoints,
     data,
-    decoders,
-    hooks,
+    engine,
+    masking,
     methods,
-    optim,
     transfer,
 )
+from mmmim.engine import hooks  # noqa: E402
 from mmmim.version import __version__  # noqa: E402
 
 __all__ = [
@@ -24,10 +24,9 @@ __all__ = [
     "backbones",
     "checkpoints",
     "data",
-    "decoders",
+    "engine",
     "hooks",
+    "masking",
     "methods",
-    "openmmlab",
-    "optim",
     "transfer",
 ]

@@ -1,34 +1,38 @@
-"""Make mmcv, mmpretrain, mmdet and mmseg importable and trainable on a clean machine.
+"""Make mmcv, mmpretrain, mmdet and mmseg importable and trainable without compiled operators.
 
-The `onedl-mmcv` wheel installs without compiled operators, and `mmcv.ops`, `mmdet.models` and
-`mmseg.models` import `mmcv._ext` at once. Detection and segmentation as configured here need three
-operators of it (`nms`, `roi_align_forward`, `roi_align_backward`), and torchvision ships all three
-compiled. `prepare()` registers a module `mmcv._ext` that answers with torchvision's; any other
-operator imports, and raises with its name and the cure when it is called. A compiled `mmcv._ext`
-is left alone.
+The `onedl-mmcv` wheel has no compiled operators, but `mmcv.ops`, `mmdet.models` and `mmseg.models`
+import `mmcv._ext`. The detectors and segmenters of this project need three of its operators (`nms`,
+`roi_align_forward`, `roi_align_backward`), which torchvision has compiled. `prepare()` registers a
+module `mmcv._ext` that calls torchvision's operators. Any other operator can be imported, and raises
+`MissingOperator` when it is called. A compiled `mmcv._ext` is used as it is.
 """
 
 import importlib.machinery
 import importlib.util
 import sys
 import types
+from typing import Any, NoReturn
 
 import torch
 import torchvision  # noqa: F401  (registers torch.ops.torchvision)
+from torch import Tensor
 
 
 class MissingOperator(RuntimeError):
-    """An operator of compiled mmcv was called where only torchvision's are there."""
+    """An operator was called that only mmcv with compiled operators has."""
 
 
 def prepare() -> None:
-    """Idempotent; called by `import mmmim`, before anything imports `mmcv.ops`."""
+    """Register torchvision's operators, and disable mmpretrain's multimodal models.
+
+    `import mmmim` calls this before anything imports `mmcv.ops`. A second call has no effect.
+    """
     _provide_mmcv_operators()
     _disable_multimodal_mmpretrain()
 
 
 def has_compiled_mmcv() -> bool:
-    """Whether mmcv brings its own compiled operators."""
+    """Whether mmcv is installed with compiled operators of its own."""
     return not isinstance(sys.modules.get("mmcv._ext"), _TorchvisionOperators) and (
         importlib.util.find_spec("mmcv") is not None
         and importlib.util.find_spec("mmcv._ext") is not None
@@ -43,9 +47,9 @@ def _provide_mmcv_operators() -> None:
 
 
 def _disable_multimodal_mmpretrain() -> None:
-    # Where transformers >= 5 and pycocotools are installed, mmpretrain's multimodal models fail at
-    # import ("NoneType takes no arguments") and take every other model with them. The switch is read
-    # when mmpretrain.models is imported, so it must be set before; nothing here is multimodal.
+    # With transformers >= 5 and pycocotools, mmpretrain's multimodal models fail on import ("NoneType
+    # takes no arguments"), and with them all other models. mmpretrain.models reads the switch on
+    # import, so it must be set before. This project uses no multimodal model.
     if importlib.util.find_spec("mmpretrain") is None or "mmpretrain.models" in sys.modules:
         return
     import mmpretrain.utils
@@ -56,35 +60,40 @@ def _disable_multimodal_mmpretrain() -> None:
 
 
 class _TorchvisionOperators(types.ModuleType):
-    """Stands in for `mmcv._ext`."""
+    """Replacement of the module `mmcv._ext`."""
 
     def __init__(self) -> None:
         super().__init__("mmcv._ext")
-        # mmengine looks for the operators with importlib.util.find_spec, which reads this.
+        # mmengine looks for the operators with importlib.util.find_spec, which reads `__spec__`.
         self.__spec__ = importlib.machinery.ModuleSpec("mmcv._ext", loader=None)
         self.nms = nms
         self.roi_align_forward = roi_align_forward
         self.roi_align_backward = roi_align_backward
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # the import system and inspect probe for these
             raise AttributeError(name)
 
-        def missing(*args, **kwargs):
+        def missing(*args: Any, **kwargs: Any) -> NoReturn:
             raise MissingOperator(
-                f"mmcv's operator '{name}' is not available: this mmcv has no compiled operators, "
-                "and torchvision has no equivalent of it. Install mmcv with compiled operators "
+                f"mmcv's operator '{name}' is not available: mmcv was built without compiled "
+                "operators, and torchvision has no equivalent. Install mmcv with compiled operators "
                 "(build onedl-mmcv from source with MMCV_WITH_OPS=1 against the installed torch), "
-                f"or use a model that does not need '{name}'."
+                f"or use a model that does not need '{name}'"
             )
 
         return missing
 
 
-def nms(boxes, scores, iou_threshold: float, offset: int):
-    """mmcv's `nms`: indices of the kept boxes (N, 4), by falling score.
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
+    """mmcv's `nms`: indices of the boxes to keep, by descending score.
 
-    `offset` 1 counts a box's right and bottom pixel in, which is what moving them by one does.
+    Args:
+        boxes: (N, 4), left, top, right and bottom in pixels.
+        scores: (N,).
+        iou_threshold: boxes that overlap a better one by more than this are dropped.
+        offset: 1 if the right and bottom pixels belong to the box, which moves these sides by one;
+            else 0.
     """
     if offset:
         boxes = boxes + boxes.new_tensor([0, 0, offset, offset])
@@ -92,10 +101,15 @@ def nms(boxes, scores, iou_threshold: float, offset: int):
 
 
 def roi_align_forward(
-    input, rois, output, argmax_y, argmax_x,
-    aligned_height, aligned_width, spatial_scale, sampling_ratio, pool_mode, aligned,
-):  # fmt: skip
-    """mmcv's `roi_align_forward`: writes (R, C, h, w) into `output`. Average pooling only."""
+    input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor,
+    aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int, pool_mode: int,
+    aligned: bool,
+) -> None:  # fmt: skip
+    """mmcv's `roi_align_forward`: writes (R, C, h, w) to `output`.
+
+    Raises:
+        MissingOperator: `pool_mode` is not average pooling.
+    """
     _require_average(pool_mode)
     output.copy_(  # in float32: torchvision has no bfloat16 kernel
         torch.ops.torchvision.roi_align(
@@ -106,10 +120,15 @@ def roi_align_forward(
 
 
 def roi_align_backward(
-    grad_output, rois, argmax_y, argmax_x, grad_input,
-    aligned_height, aligned_width, spatial_scale, sampling_ratio, pool_mode, aligned,
-):  # fmt: skip
-    """mmcv's `roi_align_backward`: adds the gradient of the input to `grad_input`."""
+    grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argmax_x: Tensor, grad_input: Tensor,
+    aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int, pool_mode: int,
+    aligned: bool,
+) -> None:  # fmt: skip
+    """mmcv's `roi_align_backward`: adds the gradient of the input to `grad_input`.
+
+    Raises:
+        MissingOperator: `pool_mode` is not average pooling.
+    """
     _require_average(pool_mode)
     grad_input.add_(
         torch.ops.torchvision._roi_align_backward(
@@ -122,6 +141,6 @@ def roi_align_backward(
 def _require_average(pool_mode: int) -> None:
     if pool_mode != 1:  # mmcv/ops/roi_align.py: 0 is max, 1 is avg
         raise MissingOperator(
-            "roi_align with pool_mode='max' needs mmcv with compiled operators; "
-            "torchvision's averages. Set pool_mode='avg' (the default)."
+            "roi_align with pool_mode='max' needs mmcv with compiled operators, since torchvision "
+            "supports average pooling only: set pool_mode='avg' (the default)"
         )

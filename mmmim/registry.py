@@ -1,7 +1,7 @@
-"""One registry per kind, scope "mmmim", each a child of mmengine's root of that kind.
+"""Registries with the scope "mmmim", each a child of mmengine's root registry of the same kind.
 
-In an mmdet or mmseg config the scope is written out: `type="mmmim.ViT"`. Some have no entry of
-ours: mmengine warns of a scope without a registry, and looks in the root through this one.
+mmdet and mmseg configs need the scope in the name: `type="mmmim.ViT"`. Registries without an entry of
+this project exist since mmengine warns if a scope lacks one; lookups then go on to the root.
 """
 
 from mmengine import registry as root

@@ -1,15 +1,10 @@
 """Shared by all tests."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from mmengine.registry import DefaultScope
 
 import mmmim  # noqa: F401  (registers everything)
-
-sys.path.insert(0, str(Path(__file__).parent / "parity"))
 
 
 @pytest.fixture(autouse=True)

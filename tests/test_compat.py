@@ -8,10 +8,10 @@ import pytest
 import torch
 import torchvision
 
-from mmmim import openmmlab
+from mmmim import _compat
 
 without_compiled = pytest.mark.skipif(
-    openmmlab.has_compiled_mmcv(), reason="this mmcv has compiled operators, which are left alone"
+    _compat.has_compiled_mmcv(), reason="this mmcv has compiled operators, which are left alone"
 )
 
 
@@ -30,8 +30,8 @@ def test_nms_offset_counts_the_last_pixel():
     # 10 pixel boxes shifted by 5: IoU is 50/150 without the last pixel, 66/176 with it.
     boxes = torch.tensor([[0.0, 0, 10, 10], [5, 0, 15, 10]])
     scores = torch.tensor([0.9, 0.8])
-    assert openmmlab.nms(boxes, scores, 0.35, offset=0).tolist() == [0, 1]
-    assert openmmlab.nms(boxes, scores, 0.35, offset=1).tolist() == [0]
+    assert _compat.nms(boxes, scores, 0.35, offset=0).tolist() == [0, 1]
+    assert _compat.nms(boxes, scores, 0.35, offset=1).tolist() == [0]
 
 
 @without_compiled
@@ -54,7 +54,7 @@ def test_roi_align_and_its_gradient_are_torchvisions():
 def test_another_operator_says_its_name_and_the_cure():
     from mmcv.ops import soft_nms
 
-    with pytest.raises(openmmlab.MissingOperator, match=r"'softnms'.*Install mmcv with compiled"):
+    with pytest.raises(_compat.MissingOperator, match=r"'softnms'.*Install mmcv with compiled"):
         soft_nms(torch.rand(2, 4), torch.rand(2))
 
 
@@ -79,6 +79,6 @@ for name in ("mmdet", "mmseg", "mmpretrain"):
     sys.modules[name] = None  # any import of it raises
 import mmmim
 from mmmim.registry import MODELS
-MODELS.build(dict(type="PixMIM", host=dict(type="MAE", backbone=dict(type="ViT", arch="tiny"))))
+MODELS.build(dict(type="PixMIM", method=dict(type="MAE", backbone=dict(type="ViT", arch="tiny"))))
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", code], check=True)

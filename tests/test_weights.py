@@ -7,8 +7,8 @@ import torch
 from mmengine import Config
 
 import mmmim
-from mmmim.checkpoints import read_checkpoint, to_mmmim
-from mmmim.data.scenes import draw_scene
+from mmmim.checkpoints import convert, read_checkpoint
+from mmmim.data.synthetic import draw_scene
 from mmmim.registry import MODELS
 
 FOLDER = Path(mmmim.__file__).parent / "weights"
@@ -26,7 +26,7 @@ def test_shipped_weights_are_small_fit_and_reconstruct():
     losses = []
     for trained in (False, True):
         if trained:
-            state, left_out = to_mmmim(read_checkpoint(WEIGHTS))
+            state, left_out = convert(read_checkpoint(WEIGHTS))
             assert not left_out
             method.load_state_dict(state)
         torch.manual_seed(0)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Evaluate in several processes.
+# Evaluate with several processes, on this machine or on NNODES machines.
 #
 #   tools/dist_test.sh CONFIG CHECKPOINT GPUS [flags of tools/test.py]
 #
-# Environment: NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (29500).
-# Without a GPU, GPUS processes work on the CPU (gloo).
+# Environment variables (defaults): NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (29500).
+# Without GPUs, GPUS is the number of processes on the CPU (gloo).
 set -euo pipefail
 
 if [ $# -lt 3 ]; then

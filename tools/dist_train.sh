@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Train in several processes of this machine, or of NNODES machines.
+# Train with several processes, on this machine or on NNODES machines.
 #
 #   tools/dist_train.sh CONFIG GPUS [flags of tools/train.py]
 #
-# Environment: NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (29500).
-# Without a GPU, GPUS processes train on the CPU (gloo).
+# Environment variables (defaults): NNODES (1), NODE_RANK (0), MASTER_ADDR (127.0.0.1), PORT (29500).
+# Without GPUs, GPUS is the number of processes on the CPU (gloo).
 set -euo pipefail
 
 if [ $# -lt 2 ]; then

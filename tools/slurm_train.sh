@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Train under SLURM, one process a GPU.
+# Train under SLURM, one process per GPU.
 #
 #   tools/slurm_train.sh PARTITION JOB_NAME CONFIG WORK_DIR [flags of tools/train.py]
 #
-# Environment: GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (8), SRUN_ARGS.
-# Where there are no GPUs, SRUN_ARGS=--gres=none, and GPUS counts processes.
+# Environment variables (defaults): GPUS (8), GPUS_PER_NODE (8), CPUS_PER_TASK (8), SRUN_ARGS (none).
+# Without GPUs, set SRUN_ARGS=--gres=none; GPUS is then the number of processes on the CPU.
 set -euo pipefail
 
 if [ $# -lt 4 ]; then
@@ -15,7 +15,7 @@ partition=$1 job_name=$2 config=$3 work_dir=$4
 here=$(dirname "$0")
 gpus=${GPUS:-8} gpus_per_node=${GPUS_PER_NODE:-8}
 
-# SRUN_ARGS is a list of arguments, so it is split at spaces.
+# SRUN_ARGS holds several arguments, so it is split at spaces.
 # shellcheck disable=SC2086
 exec srun --partition="$partition" --job-name="$job_name" \
     --gres="gpu:$gpus_per_node" --ntasks="$gpus" --ntasks-per-node="$gpus_per_node" \

@@ -1,8 +1,19 @@
-"""Backbones: one class pretrains and transfers."""
+"""Backbones: one class pretrains and transfers. `base.Backbone` is their contract."""
 
+from mmmim.backbones.base import Backbone, MixedEncoder, StageEncoder, VisibleEncoder
 from mmmim.backbones.conv_vit import ConvViT
+from mmmim.backbones.linear_probe import ClassTokenViT, FrozenBackbone
 from mmmim.backbones.mixmim_transformer import MixMIMTransformer
-from mmmim.backbones.probing import ClassTokenViT, FrozenBackbone
 from mmmim.backbones.vit import ViT
 
-__all__ = ["ClassTokenViT", "ConvViT", "FrozenBackbone", "MixMIMTransformer", "ViT"]
+__all__ = [
+    "Backbone",
+    "ClassTokenViT",
+    "ConvViT",
+    "FrozenBackbone",
+    "MixMIMTransformer",
+    "MixedEncoder",
+    "StageEncoder",
+    "ViT",
+    "VisibleEncoder",
+]

@@ -1,4 +1,8 @@
-"""What an image costs against its size and the batch, of the encoder and of the whole method."""
+"""Measure the time per image over image sizes and batch sizes.
+
+Times a training step of each method, and its encoder alone. Methods that do not support an image size
+are skipped there. Needs --out PREFIX, and also draws the curves to PREFIX.png.
+"""
 
 import argparse
 import tempfile
@@ -8,22 +12,23 @@ from pathlib import Path
 
 import matplotlib
 
+from mmmim.atomic import write_bytes, write_table
+from mmmim.benchmark.step import autocast, load_method, step_of
+from mmmim.benchmark.timing import Timing, Work, machine, measure
+from mmmim.visualization import figure_png
+
 matplotlib.use("Agg")
 import torch
-from benchmark_step import autocast, load_method, step_of
-from files import figure_png, write_table, write_whole
 from matplotlib import pyplot as plt
 from matplotlib.ticker import LogLocator
-from timing import Timing, Work, machine, measure
 
-from mmmim.methods import MaskAlign, MixMIM
 from mmmim.methods.base import Method
 from mmmim.registry import MODELS
 
 
 @dataclass(frozen=True)
 class Point:
-    """What was measured at one image size and batch; a method that refuses a size has no timing."""
+    """Timings by name at one image size and batch size, without the methods that do not support it."""
 
     size: int
     batch: int
@@ -31,19 +36,37 @@ class Point:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("configs", nargs="+", help="of pretraining methods")
     parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[224, 448, 672, 896, 1024], help="at the first batch"
+        "configs",
+        nargs="+",
+        metavar="config",
+        help="pretraining method: a config file, or the name of a packaged one (mae/vit-b)",
     )
     parser.add_argument(
-        "--batches", type=int, nargs="+", default=[1, 2, 4, 8], help="at the first size"
+        "--sizes",
+        type=int,
+        nargs="+",
+        default=[224, 448, 672, 896, 1024],
+        help="image sides in pixels, at the first of --batches (default: 224 448 672 896 1024)",
     )
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument(
+        "--batches",
+        type=int,
+        nargs="+",
+        default=[1, 2, 4, 8],
+        help="images per step, at the first of --sizes (default: 1 2 4 8)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="float32, or autocast to bfloat16 (default: float32)",
+    )
 
 
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if args.out is None:
-        parser.error("curves are drawn into a file: give --out PREFIX")
+        parser.error("curves writes its results to files: set --out PREFIX")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -51,15 +74,15 @@ def run(args: argparse.Namespace) -> None:
     by_size = [_measure(args, size, args.batches[0], device) for size in args.sizes]
     more = [_measure(args, args.sizes[0], batch, device) for batch in args.batches[1:]]
     by_batch = [by_size[0], *more]
-    title = f"Seconds an image, {args.dtype}, {machine()}"
+    title = f"Seconds per image, {args.dtype}, {machine()}"
     text = f"{title}\n\n{_table(by_size, 'size')}\n{_table(by_batch, 'batch')}"
     print(text)
     write_table(args.out, text, dict(title=title, by_size=_plain(by_size), by_batch=_plain(by_batch)))
-    write_whole(args.out.with_name(args.out.name + ".png"), draw(by_size, by_batch))
+    write_bytes(args.out.with_name(args.out.name + ".png"), draw(by_size, by_batch))
 
 
 def _measure(args: argparse.Namespace, size: int, batch: int, device: str) -> Point:
-    """All methods and their encoders in turn, at one size and batch."""
+    """Time all methods and their encoders, interleaved, at one image size and batch size."""
     images = torch.randn(batch, 3, size, size, device=device)
     works = []
     with tempfile.TemporaryDirectory() as folder:
@@ -70,7 +93,7 @@ def _measure(args: argparse.Namespace, size: int, batch: int, device: str) -> Po
             try:
                 step()
             except ValueError as error:
-                print(f"{name} is left out at {size} pixels: {error}")
+                print(f"skipped {name} at {size} pixels: {error}")
                 continue
             works.append(Work(name, step, batch))
             works.append(Work(f"{name}, encoder", _encoder_step(method, images, args.dtype), batch))
@@ -82,23 +105,16 @@ def _measure(args: argparse.Namespace, size: int, batch: int, device: str) -> Po
 
 
 def _encoder_step(method: Method, images: torch.Tensor, dtype: str) -> Callable[[], None]:
+    """Forward and backward pass of the encoder on the visible patches."""
+    mask = method.draw_mask(images)
+
     def step() -> None:
         with autocast(images, dtype):
-            tokens = encode(method, images)
+            tokens = method.encode(images, mask)
         tokens.float().square().sum().backward()
         method.zero_grad(set_to_none=True)
 
     return step
-
-
-def encode(method: Method, images: torch.Tensor) -> torch.Tensor:
-    """What the encoder makes of masked images in pretraining."""
-    if isinstance(method, MixMIM):
-        return method.backbone.encode_visible(images, *method.draw_mask(images))
-    if isinstance(method, MaskAlign):
-        shown = method.student.draw_mask(images, method.mask_ratio, None)
-        return method.student.states(method.backbone, images, shown)[-1]
-    return method.encode(images, method.draw_masks(images), method.count_visible(images))
 
 
 def _table(points: list[Point], key: str) -> str:
@@ -121,7 +137,7 @@ def _plain(points: list[Point]) -> list[dict]:
 
 
 def draw(by_size: list[Point], by_batch: list[Point]) -> bytes:
-    """A PNG of two panels; whole methods are solid, their encoders dashed in the same colour."""
+    """A PNG of two panels. Solid lines are whole steps, dashed lines of the same color the encoders."""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.8), layout="constrained")
     for axis, points, key, label in (
         (axes[0], by_size, "size", f"image size, batch {by_size[0].batch}"),
@@ -142,7 +158,7 @@ def draw(by_size: list[Point], by_batch: list[Point]) -> bytes:
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
         axis.minorticks_off()
-        axis.set(xlabel=label, ylabel="seconds an image")
+        axis.set(xlabel=label, ylabel="seconds per image")
         axis.grid(alpha=0.3)
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize="small"

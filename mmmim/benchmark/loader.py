@@ -1,4 +1,8 @@
-"""From JPEG files to a batch, on one core."""
+"""Measure data loading on one core, from JPEG files to a batch.
+
+Times the pipelines of MAE and PixMIM, MAE's with cached images, and MAE's with torchvision's
+transforms; with --against mmpretrain, also mmpretrain's pipeline for MAE.
+"""
 
 import argparse
 import tempfile
@@ -7,15 +11,14 @@ from pathlib import Path
 import torch
 from mmengine.dataset import Compose, default_collate
 from mmengine.registry import DefaultScope
-from timing import Work, measure, write
 
-import mmmim  # noqa: F401
+from mmmim.benchmark.timing import Work, measure, write
 from mmmim.data import UnlabelledImages
 from mmmim.data.unlabelled import list_images
 
 MAE_CROP, WHOLE_CROP = "ours, MAE's crop", "decoded whole, torchvision's crop"
 FLIP = dict(type="torchvision/RandomHorizontalFlip")
-WHOLE = [  # torchvision's own steps, one after another
+WHOLE = [  # torchvision's transforms, on the whole decoded image
     dict(type="torchvision/RandomResizedCrop", size=224, scale=(0.2, 1.0), interpolation="bicubic"),
     FLIP,
     dict(type="torchvision/PILToTensor"),
@@ -23,18 +26,26 @@ WHOLE = [  # torchvision's own steps, one after another
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", type=Path, help="of JPEG files as they came")
-    parser.add_argument("--against", choices=["mmpretrain"], nargs="+", default=[])
-    parser.add_argument("--limit", type=int, default=100, help="images of the folder")
+    parser.add_argument("folder", type=Path, help="folder of JPEG files in their original size")
+    parser.add_argument(
+        "--against",
+        choices=["mmpretrain"],
+        nargs="+",
+        default=[],
+        help="also time mmpretrain's pipeline for MAE (default: only ours)",
+    )
+    parser.add_argument(
+        "--limit", type=int, default=100, help="number of images to load (default: 100)"
+    )
 
 
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if not args.folder.is_dir():
-        parser.error(f"no folder '{args.folder}'")
+        parser.error(f"the image folder '{args.folder}' does not exist")
 
 
 def run(args: argparse.Namespace) -> None:
-    torch.set_num_threads(1)  # as in a loader's worker
+    torch.set_num_threads(1)  # as in a dataloader worker
     files = list_images(args.folder)[: args.limit]
     with tempfile.TemporaryDirectory() as folder:
         for i, file in enumerate(files):
@@ -65,13 +76,13 @@ def _run(args: argparse.Namespace, folder: str, count: int) -> None:
     write(title, timings, out=args.out)
     mean, largest = _difference(sets[MAE_CROP], sets[WHOLE_CROP], count)
     print(
-        f"Pixels of '{MAE_CROP}' differ from those of '{WHOLE_CROP}' by {mean:.2f} of 255 in the mean, "
-        f"by {largest:.2f} in the mean of the image that differs most."
+        f"Mean absolute difference of '{MAE_CROP}' and '{WHOLE_CROP}', in pixel values of 0 to 255: "
+        f"{mean:.2f} over all images, {largest:.2f} over the image with the largest."
     )
 
 
 def _difference(ours: UnlabelledImages, whole: UnlabelledImages, count: int) -> tuple[float, float]:
-    """Mean absolute difference of pixels: of all images, and the largest of one. Same draws."""
+    """Mean absolute pixel difference at equal draws: over all images, and the largest of an image."""
     means = torch.stack(
         [(ours[i]["inputs"].float() - whole[i]["inputs"].float()).abs().mean() for i in range(count)]
     )
@@ -79,8 +90,8 @@ def _difference(ours: UnlabelledImages, whole: UnlabelledImages, count: int) -> 
 
 
 def _mmpretrain() -> Compose:
-    """mmpretrain configs/_base_/datasets/imagenet_bs512_mae.py."""
-    import mmpretrain.datasets  # noqa: F401  registers them
+    """The pipeline of mmpretrain configs/_base_/datasets/imagenet_bs512_mae.py."""
+    import mmpretrain.datasets  # noqa: F401  registers the transforms
 
     steps = [
         dict(type="LoadImageFromFile"),

@@ -1,11 +1,13 @@
-"""Official implementations as the user cloned them, made importable under today's packages.
+"""Official implementations from clones of the user, made importable with today's packages.
 
-Their code is of 2021 and 2022: it asks for modules that timm has moved, and for `np.float`. Both are
-given back here, under their old names; nothing of the implementations is changed.
+Their code of 2021 and 2022 imports timm modules that have moved, and uses `np.float`. This module
+restores the old names. The implementations themselves are not changed.
 """
 
 import functools
 import importlib
+import importlib.abc
+import importlib.machinery
 import sys
 import types
 from pathlib import Path
@@ -18,42 +20,57 @@ from torch import nn
 
 
 def mae(folder: Path) -> nn.Module:
-    """facebookresearch/mae: base, normalised pixels; `model(images)` gives (loss, prediction, mask)."""
+    """facebookresearch/mae, base size, normalized pixels.
+
+    `model(images)` returns (loss, prediction, mask).
+    """
     return import_official(folder, "models_mae").mae_vit_base_patch16(norm_pix_loss=True)
 
 
 def convmae(folder: Path) -> nn.Module:
-    """Alpha-VL/ConvMAE: base, normalised pixels; `model(images)` gives (loss, prediction, mask)."""
+    """Alpha-VL/ConvMAE, base size, normalized pixels.
+
+    `model(images)` returns (loss, prediction, mask).
+    """
     module = import_official(folder, "models_convmae")
     return module.convmae_convvit_base_patch16(norm_pix_loss=True)
 
 
 def fastconvmae(folder: Path) -> nn.Module:
-    """Alpha-VL/FastConvMAE, likewise."""
+    """Alpha-VL/FastConvMAE, base size, normalized pixels.
+
+    `model(images)` returns (loss, prediction, mask).
+    """
     module = import_official(folder, "models_fastconvmae")
     return module.fastconvmae_convvit_base_patch16_dec512d8b(norm_pix_loss=True)
 
 
 def mixmim(folder: Path) -> nn.Module:
-    """Sense-X/MixMIM: base, normalised pixels; `model(images)` gives (loss, prediction, mask)."""
+    """Sense-X/MixMIM, base size, normalized pixels.
+
+    `model(images)` returns (loss, prediction, mask).
+    """
     return import_official(folder, "models_mixmim").mixmim_base(norm_pix_loss=True)
 
 
 def maskalign(folder: Path, teacher: str = "openai/clip-vit-base-patch16", **options) -> nn.Module:
-    """OpenDriveLab/maskalign: ViT-B and a teacher of its size, whose weights are random.
+    """OpenDriveLab/maskalign: ViT-B, and a teacher with random weights.
 
-    `model(images)` gives (loss,). Needs transformers, of a version below 5.
+    `model(images)` returns (loss,). Needs transformers below version 5.
 
     Args:
         folder: the clone.
-        teacher: the Hugging Face name that decides its kind and size.
-        options: of `MaskedAutoencoderViT`; the published recipe's where left out.
+        teacher: Hugging Face name of the teacher, which determines its kind and size.
+        options: arguments of `MaskedAutoencoderViT`; default those of the published recipe.
+
+    Raises:
+        ImportError: transformers is not installed.
     """
     try:
         import transformers
     except ImportError as error:
         raise ImportError(
-            "official MaskAlign takes its teacher from transformers: pip install 'transformers<5'"
+            "the official MaskAlign needs transformers for its teacher: pip install 'transformers<5'"
         ) from error
     large = dict(hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16)
     base = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12)
@@ -91,12 +108,18 @@ def maskalign(folder: Path, teacher: str = "openai/clip-vit-base-patch16", **opt
 
 
 def pixmim(folder: Path) -> nn.Module:
-    """open-mmlab/mmselfsup's PixMIM: its target on the MAE that mmpretrain took over from it."""
+    """open-mmlab/mmselfsup's PixMIM: its target, with the MAE that mmpretrain took over from mmselfsup.
+
+    `model(images)` returns (loss,).
+    """
     return _PixMIM(low_frequency_target(folder))
 
 
 def low_frequency_target(folder: Path) -> nn.Module:
-    """The one file of mmselfsup that has the target, with a stand-in for the registry it imports."""
+    """mmselfsup's target generator, imported from its one file with a stub of mmselfsup's registry.
+
+    The radius of 40 at 224 pixels is that of mmselfsup configs/selfsup/pixmim.
+    """
     registry = types.ModuleType("mmselfsup.registry")
     registry.MODELS = types.SimpleNamespace(register_module=lambda: lambda cls: cls)
     names = {"mmselfsup": types.ModuleType("mmselfsup"), "mmselfsup.registry": registry}
@@ -109,7 +132,7 @@ def low_frequency_target(folder: Path) -> nn.Module:
     return module.LowFreqTargetGenerator(radius=40, img_size=224)
 
 
-# Method of a config -> its official implementation.
+# Type of a method -> its official implementation.
 OFFICIAL = {
     "ConvMAE": convmae,
     "FastConvMAE": fastconvmae,
@@ -121,11 +144,11 @@ OFFICIAL = {
 
 
 class _Mmpretrain(nn.Module):
-    """A self-supervised model of mmpretrain; `model(images)` gives (loss,)."""
+    """A self-supervised model of mmpretrain; `model(images)` returns (loss,)."""
 
     def __init__(self, config: dict) -> None:
         super().__init__()
-        import mmpretrain.models  # noqa: F401  registers them
+        import mmpretrain.models  # noqa: F401  registers the models
         from mmengine.registry import DefaultScope
         from mmpretrain.registry import MODELS
 
@@ -138,7 +161,7 @@ class _Mmpretrain(nn.Module):
 
 
 class _PixMIM(nn.Module):
-    """mmselfsup/models/algorithms/pixmim.py: MAE's loss on another target; gives (loss,)."""
+    """mmselfsup/models/algorithms/pixmim.py: MAE with another target; returns (loss,)."""
 
     def __init__(self, target: nn.Module) -> None:
         super().__init__()
@@ -151,7 +174,7 @@ class _PixMIM(nn.Module):
 
 
 def mmpretrain_mixmim() -> nn.Module:
-    """mmpretrain's MixMIM, base (its configs/mixmim/mixmim_mixmim-base_16xb128-coslr-300e_in1k.py)."""
+    """MixMIM-B of mmpretrain configs/mixmim/mixmim_mixmim-base_16xb128-coslr-300e_in1k.py."""
     loss = dict(type="PixelReconstructionLoss", criterion="L2")
     return _Mmpretrain(
         dict(
@@ -164,7 +187,7 @@ def mmpretrain_mixmim() -> nn.Module:
 
 
 def mmpretrain_mae() -> nn.Module:
-    """mmpretrain's MAE, base (its configs/_base_/models/mae_vit-base-p16.py)."""
+    """MAE ViT-B of mmpretrain configs/_base_/models/mae_vit-base-p16.py."""
     loss = dict(type="PixelReconstructionLoss", criterion="L2")
     return _Mmpretrain(
         dict(
@@ -185,19 +208,19 @@ def mmpretrain_mae() -> nn.Module:
     )
 
 
-# Method of a config -> mmpretrain's implementation.
+# Type of a method -> mmpretrain's implementation.
 MMPRETRAIN = {"MAE": mmpretrain_mae, "MixMIM": mmpretrain_mixmim}
 
 
 class _Block(timm_vit.Block):
-    """timm 0.3.2's signature: `qk_scale` was always None."""
+    """Block with timm 0.3.2's signature; the official code always passes `qk_scale=None`."""
 
     def __init__(self, *args, qk_scale=None, **kwargs):
         super().__init__(*args, **kwargs)
 
 
 class _PatchMerging(swin.PatchMerging):
-    """timm 0.3.2's signature: tokens in a row, on a map whose size is known beforehand."""
+    """PatchMerging with timm 0.3.2's signature: tokens (B, L, C) of a map of known size."""
 
     def __init__(self, input_resolution, dim, norm_layer=nn.LayerNorm):
         super().__init__(dim, norm_layer=norm_layer)
@@ -208,7 +231,7 @@ class _PatchMerging(swin.PatchMerging):
 
 
 def give_back_old_names() -> None:
-    """What the official code imports from timm 0.3.2 and numpy 1.19."""
+    """Restore the names that the official code imports from timm 0.3.2 and numpy 1.19."""
     np.float = float
     stand_ins = {
         "timm.models.layers": vars(timm.layers),
@@ -228,16 +251,31 @@ def give_back_old_names() -> None:
 
 
 def import_official(folder: Path, name: str) -> types.ModuleType:
-    """Import `name` from `folder`, whose own modules go before any of the same name."""
+    """Import module `name` from `folder`, whose modules take precedence over others of the same name.
+
+    Raises:
+        FileNotFoundError: the folder has no such module.
+    """
     if not (folder / f"{name}.py").is_file():
-        raise FileNotFoundError(f"'{folder}' has no {name}.py: is it a clone of the right repository?")
+        raise FileNotFoundError(f"'{folder}' has no {name}.py: pass a clone of the method's repository")
     todays = {name: module for name, module in sys.modules.items() if name.startswith("timm.")}
     give_back_old_names()
-    for module in ("vision_transformer", "util", "util.pos_embed"):  # of another official folder
+    for module in ("vision_transformer", "util", "util.pos_embed"):  # of another clone
         sys.modules.pop(module, None)
-    sys.path.insert(0, str(folder))
+    finder = _FolderFinder(folder)
+    sys.meta_path.insert(0, finder)
     try:
         return importlib.import_module(name)
     finally:
-        sys.path.remove(str(folder))
+        sys.meta_path.remove(finder)
         sys.modules.update(todays)
+
+
+class _FolderFinder(importlib.abc.MetaPathFinder):
+    """Finds top-level modules in one folder only."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def find_spec(self, name, path, target=None):
+        return None if path else importlib.machinery.PathFinder.find_spec(name, [self.folder])

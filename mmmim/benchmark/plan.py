@@ -1,11 +1,4 @@
-"""Plan a pretraining on 1, 8 and 64 GPUs on paper: time, memory, traffic, and where it stops scaling.
-
-python tools/plan.py CONFIG ... [--gpus N ...] [--peak TFLOPS] [--share S] [--memory GB]
-    [--link GB] [--network GB] [--loader IMAGES]
-
-What one image costs is counted here: operations, weights, and what autograd keeps for the backward
-pass. What the machine does is assumed, and said: see the options.
-"""
+"""Estimate pretraining on several GPUs from the cost per image and assumed properties of the GPUs."""
 
 import argparse
 import tempfile
@@ -13,26 +6,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from benchmark_step import load_method, step_of
 from mmengine import Config
-from timing import count_flops, held_mib
 
-import mmmim  # noqa: F401  registers the methods
+from mmmim.benchmark.step import load_method, step_of
+from mmmim.benchmark.timing import count_flops, held_mib
+from mmmim.engine import find_config
 from mmmim.registry import MODELS
 
-BATCH = 2  # images that are counted
+BATCH = 2  # images of the step whose cost is counted
 GPUS_PER_NODE = 8
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a method costs.
+    """Cost of pretraining a method.
 
     Attributes:
-        images: in the whole batch of the recipe.
-        flops: of one image, forward and backward.
-        weights: trained parameters.
-        kept: bytes that autograd keeps of one image in bfloat16.
+        images: global batch size of the recipe.
+        flops: operations per image, forward and backward, two per multiply-add.
+        weights: number of trained parameters.
+        kept: bytes per image that autograd saves for the backward pass, in bfloat16.
     """
 
     images: int
@@ -41,38 +34,76 @@ class Cost:
     kept: float
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("configs", nargs="+", help="of pretraining methods")
-    parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64])
-    parser.add_argument("--peak", type=float, default=989, help="TFLOP/s of a GPU in bfloat16 (H200)")
-    parser.add_argument("--share", type=float, default=0.35, help="of the peak that a step reaches")
-    parser.add_argument("--memory", type=float, default=141, help="GB of a GPU (H200)")
-    parser.add_argument("--link", type=float, default=450, help="GB/s of a GPU to others of its node")
-    parser.add_argument("--network", type=float, default=50, help="GB/s of a GPU to other nodes")
-    parser.add_argument("--loader", type=float, default=450, help="images a second and core")
-    return parser.parse_args()
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "configs",
+        nargs="+",
+        metavar="config",
+        help="pretraining method: a config file, or the name of a packaged one (mae/vit-b)",
+    )
+    parser.add_argument(
+        "--gpus",
+        type=int,
+        nargs="+",
+        default=[1, 8, 64],
+        help="numbers of GPUs, 8 of them per node (default: 1 8 64)",
+    )
+    parser.add_argument(
+        "--peak",
+        type=float,
+        default=989,
+        help="peak of one GPU in bfloat16, in TFLOP/s (default: 989, H200)",
+    )
+    parser.add_argument(
+        "--share",
+        type=float,
+        default=0.35,
+        help="fraction of the peak that a training step reaches (default: 0.35)",
+    )
+    parser.add_argument(
+        "--memory", type=float, default=141, help="memory of one GPU in GB (default: 141, H200)"
+    )
+    parser.add_argument(
+        "--link",
+        type=float,
+        default=450,
+        help="bandwidth of one GPU within its node, in GB/s (default: 450)",
+    )
+    parser.add_argument(
+        "--network",
+        type=float,
+        default=50,
+        help="bandwidth of one GPU to other nodes, in GB/s (default: 50)",
+    )
+    parser.add_argument(
+        "--loader",
+        type=float,
+        default=450,
+        help="images per second that one CPU core loads (default: 450)",
+    )
 
 
 def count(path: str) -> Cost:
-    """The cost of a config's method, counted on a CPU."""
+    """Count the cost of a config's method, on a CPU."""
     with tempfile.TemporaryDirectory() as folder:
         model = MODELS.build(load_method(path, Path(folder))).train()
         size = model.backbone.img_size
         step = step_of(model, torch.randn(BATCH, 3, size, size), "float32")
-        step()  # a teacher reads its file now
+        step()  # a teacher loads its weights in the first step
     weights = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    frozen = sum(p.numel() for p in model.parameters()) * 4
-    kept = (held_mib(step) * 2**20 - frozen) / BATCH / 2  # float32 here, bfloat16 there
-    images = Config.fromfile(path).auto_scale_lr.base_batch_size
+    parameter_bytes = sum(p.numel() for p in model.parameters()) * 4
+    # Counted in float32; bfloat16 takes half of it.
+    kept = (held_mib(step) * 2**20 - parameter_bytes) / BATCH / 2
+    images = Config.fromfile(find_config(path)).auto_scale_lr.base_batch_size
     return Cost(images, count_flops(step) / BATCH, weights, kept)
 
 
 def plan(cost: Cost, gpus: int, args: argparse.Namespace) -> list[str]:
-    """One row: how the recipe's whole batch runs on `gpus`.
+    """One row of the table: the recipe's global batch on `gpus` GPUs.
 
-    A ring moves 2 (n - 1) / n of the gradients, in float32; all but a third of a step, the forward
-    pass, can hide it. Weights, gradients and two moments are float32 on every GPU.
+    A ring all-reduce moves 2 (n - 1) / n of the float32 gradients per GPU. It overlaps with the
+    backward pass, which takes two thirds of a step. Every GPU holds weights, gradients and two moments
+    in float32, 16 bytes per weight.
     """
     batch = cost.images / gpus
     compute = batch * cost.flops / (args.peak * 1e12 * args.share)
@@ -88,26 +119,21 @@ def plan(cost: Cost, gpus: int, args: argparse.Namespace) -> list[str]:
         f"{step:.2f} s" if step >= 1 else f"{1e3 * step:.0f} ms",
         f"{compute / step:.0%}",
         f"{speed:,.0f}",
-        f"{16 * cost.weights / 1e9:.1f} GB + {cost.kept / 1e6:.0f} MB an image, {fits:,.0f} fit",
+        f"{16 * cost.weights / 1e9:.1f} GB + {cost.kept / 1e6:.0f} MB per image, {fits:,.0f} fit",
         f"{traffic / 1e9:.2f} GB, {1e3 * transfer:.0f} ms",
         f"{speed / args.loader / gpus:.1f}",
     ]
 
 
-def main() -> None:
-    args = parse_args()
+def run(args: argparse.Namespace) -> None:
     torch.manual_seed(0)
-    head = ["GPUs", "images a GPU", "an update", "of it computing", "images/s", "memory of a GPU"]
-    head += ["traffic of a GPU", "loader cores a GPU"]
+    head = ["GPUs", "images per GPU", "time per update", "computing", "images/s", "memory per GPU"]
+    head += ["traffic per GPU", "loader cores per GPU"]
     for path in args.configs:
         cost = count(path)
         print(
-            f"\n{path}: batch {cost.images}, {cost.flops / 1e9:.1f} GFLOP an image, "
+            f"\n{path}: batch {cost.images}, {cost.flops / 1e9:.1f} GFLOP per image, "
             f"{cost.weights / 1e6:.0f} M weights\n"
         )
         for row in (head, ["---"] * len(head), *(plan(cost, n, args) for n in args.gpus)):
             print(f"| {' | '.join(row)} |")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,48 +1,46 @@
-"""Does half precision stay finite? ConvMAE here in bfloat16, and the official code in float16.
+"""Compare how long ConvMAE's loss stays finite: ours in bfloat16, the official code in float16.
 
-python tools/benchmark_precision.py CONVMAE_REPOSITORY IMAGES [--lr R] [--steps N]
-    [--official-dtype D]
-
-CONVMAE_REPOSITORY is a clone of Alpha-VL/ConvMAE, IMAGES a folder. Both start from the same narrow
-weights, see the same crops, and take AdamW steps at a constant, high learning rate, the official code
-with its loss scaler. Prints the first step whose loss is not finite, which ends a run there.
+Both start from the same weights of a narrow model, see the same crops, and take AdamW steps at a high
+learning rate that is constant after a warm-up; float16 uses a loss scaler. Prints the first step with
+a non-finite loss, at which a training run would stop.
 """
 
 import argparse
 from functools import partial
 from pathlib import Path
 
-import peers
 import torch
 from torch import nn
 from torchvision.transforms import v2
 
-import mmmim  # noqa: F401  registers the methods
-from mmmim.checkpoints import to_mmmim
-from mmmim.data.photo import read_rgb
+from mmmim.benchmark import peers
+from mmmim.checkpoints import convert
+from mmmim.data.image_file import read_rgb
 from mmmim.data.unlabelled import list_images
 from mmmim.registry import MODELS
 
 DIMS, DEPTHS, HEADS, DECODER = (24, 48, 96), (1, 1, 4), 2, 48
-BATCH, WARM_UP = 4, 20
+BATCH, WARM_UP = 4, 20  # images per step; steps
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("repository", type=Path)
-    parser.add_argument("images", type=Path)
-    parser.add_argument("--lr", type=float, default=0.1)
-    parser.add_argument("--steps", type=int, default=500)
-    parser.add_argument("--official-dtype", choices=("float16", "bfloat16"), default="float16")
-    return parser.parse_args()
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("repository", type=Path, help="clone of Alpha-VL/ConvMAE")
+    parser.add_argument("images", type=Path, help="folder of images, of which the first 256 are used")
+    parser.add_argument("--lr", type=float, default=0.1, help="learning rate (default: 0.1)")
+    parser.add_argument("--steps", type=int, default=500, help="optimizer steps (default: 500)")
+    parser.add_argument(
+        "--official-dtype",
+        choices=("float16", "bfloat16"),
+        default="float16",
+        help="precision of the official code (default: float16)",
+    )
 
 
-def main() -> None:
-    args = parse_args()
+def run(args: argparse.Namespace) -> None:
     torch.manual_seed(0)
     official = build_official(args.repository)
     ours = build_ours()
-    state, _ = to_mmmim(official.state_dict())
+    state, _ = convert(official.state_dict())
     ours.load_state_dict(state)
     images = [read_rgb(file) for file in list_images(args.images)[:256]]
     runs = (
@@ -57,6 +55,7 @@ def main() -> None:
 
 
 def build_official(repository: Path) -> nn.Module:
+    """The narrow model in the official code."""
     module = peers.import_official(repository, "models_convmae")
     return module.MaskedAutoencoderConvViT(
         img_size=[224, 56, 28],
@@ -74,13 +73,14 @@ def build_official(repository: Path) -> nn.Module:
 
 
 def build_ours() -> nn.Module:
+    """The same model in ours."""
     arch = dict(embed_dims=DIMS, depths=DEPTHS, num_heads=HEADS)
     decoder = dict(embed_dims=DECODER, depth=1, num_heads=2)
     return MODELS.build(dict(type="ConvMAE", backbone=dict(type="ConvViT", arch=arch), decoder=decoder))
 
 
 def train(model, loss_of, dtype: str, images: list, lr: float, steps: int) -> str:
-    """Up to `steps` steps; -> what became of the loss."""
+    """Train up to `steps` steps -> a description of the loss."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     model.to(device).train()
     crop = v2.Compose(
@@ -103,7 +103,7 @@ def train(model, loss_of, dtype: str, images: list, lr: float, steps: int) -> st
         with torch.autocast(device, dtype=getattr(torch, dtype)):
             loss = loss_of(batch.to(device))
         if not loss.isfinite():
-            return f"loss {loss.item()} at step {step}, after {losses[-1:]}"
+            return f"loss {loss.item()} at step {step}, previous loss {losses[-1:]}"
         optimizer.zero_grad()
         scaler.scale(loss).backward()
         scaler.step(optimizer)
@@ -111,7 +111,3 @@ def train(model, loss_of, dtype: str, images: list, lr: float, steps: int) -> st
         losses.append(loss.item())
     first, last = (sum(part) / len(part) for part in (losses[:10], losses[-10:]))
     return f"finite for {steps} steps, loss {first:.3f} to {last:.3f}"
-
-
-if __name__ == "__main__":
-    main()

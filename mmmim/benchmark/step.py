@@ -1,4 +1,10 @@
-"""A training step of pretraining."""
+"""Measure a training step of pretraining: forward and backward pass.
+
+Uses random images; with --images also real ones, with the share of time spent waiting for them.
+Compares several configs; or one config with a clone of the method's official repository or with
+mmpretrain (--against); or one config at several --mask-ratios. Also times parts of a method that can
+run alone: MaskAlign's teacher (with random weights if its file is missing) and PixMIM's filter.
+"""
 
 import argparse
 import itertools
@@ -11,46 +17,71 @@ import torch
 from mmengine import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
-from peers import MMPRETRAIN, OFFICIAL
-from timing import COMPILED, WARM_UP, Timing, measure_steps, peak_flops, write
 
-import mmmim  # noqa: F401  registers the methods
 from mmmim.backbones.conv_vit import SIZES
-from mmmim.masking import count_visible, random_mask
-from mmmim.methods import MaskAlign
+from mmmim.benchmark.peers import MMPRETRAIN, OFFICIAL
+from mmmim.benchmark.timing import COMPILED, WARM_UP, Timing, measure_steps, peak_flops, write
+from mmmim.engine import find_config
+from mmmim.engine.config import backbone_config
+from mmmim.masking import random_mask
+from mmmim.methods import Method
 from mmmim.registry import MODELS
-from mmmim.targets import LowFrequencyTarget
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("configs", nargs="+", help="of pretraining methods")
+    parser.add_argument(
+        "configs",
+        nargs="+",
+        metavar="config",
+        help="pretraining method: a config file, or the name of a packaged one (mae/vit-b)",
+    )
     other = parser.add_mutually_exclusive_group()
     other.add_argument(
-        "--against", nargs="+", default=[], help="clone of the official repository, or 'mmpretrain'"
+        "--against",
+        nargs="+",
+        default=[],
+        help="compare with a clone of the official repository, with 'mmpretrain', or with both",
     )
-    other.add_argument("--mask-ratios", type=float, nargs="+")
-    parser.add_argument("--size", type=int, help="of the images; the config's where left out")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--compile", action="store_true", help="all by torch.compile too")
-    parser.add_argument(
-        "--optimizer", action="store_true", help="with AdamW, fused in ours, torch's default in peers"
+    other.add_argument(
+        "--mask-ratios", type=float, nargs="+", help="compare these mask ratios, such as 0.5 0.75"
     )
     parser.add_argument(
-        "--images", type=Path, help="folder; also ours on what the config's loader makes of it"
+        "--size", type=int, help="side of the images in pixels (default: that of the config)"
     )
-    parser.add_argument("--workers", type=int, default=2, help="of that loader")
+    parser.add_argument("--batch", type=int, default=8, help="images per step (default: 8)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="float32, or autocast to bfloat16 (default: float32)",
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="also time every model with torch.compile"
+    )
+    parser.add_argument(
+        "--optimizer",
+        action="store_true",
+        help="include the AdamW update: fused for ours, torch's default for others",
+    )
+    parser.add_argument(
+        "--images",
+        type=Path,
+        help="folder of images; also time the first config on them, loaded by its own dataloader",
+    )
+    parser.add_argument(
+        "--workers", type=int, default=2, help="workers of that dataloader (default: 2)"
+    )
 
 
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     if len(args.configs) > 1 and (args.against or args.mask_ratios):
-        parser.error("--against and --mask-ratios take one config")
+        parser.error(f"--against and --mask-ratios take one config, got {len(args.configs)}")
     if args.images and not args.images.is_dir():
-        parser.error(f"no folder '{args.images}'")
+        parser.error(f"--images: the folder '{args.images}' does not exist")
     if args.images and args.size:
-        parser.error("--images come in the config's size: leave --size out")
+        parser.error("--images are loaded in the config's size: remove --size")
     if sum(name != "mmpretrain" for name in args.against) > 1:
-        parser.error("--against takes one repository at a time, and mmpretrain")
+        parser.error("--against takes at most one repository, and 'mmpretrain'")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -61,10 +92,10 @@ def run(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace, models: dict[str, dict]) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    sizes = {path: _backbone(model).get("img_size", 224) for path, model in models.items()}
+    sizes = {path: backbone_config(model).get("img_size", 224) for path, model in models.items()}
     size = sizes[args.configs[0]]
     if set(sizes.values()) != {size}:
-        raise ValueError(f"configs of one image size can be compared, got {sizes}")
+        raise ValueError(f"the configs must have the same image size, got {sizes}: set --size")
     images = torch.randn(args.batch, 3, size, size, device=device)
     steps = _steps(args, models, images)
     timings = measure_steps(steps, args.batch, args.repeats, device)
@@ -74,15 +105,14 @@ def _run(args: argparse.Namespace, models: dict[str, dict]) -> None:
     write(title, timings, peak_flops(device, getattr(torch, args.dtype)), args.out)
 
 
-def _backbone(model: dict) -> dict:
-    return model.get("host", model).backbone
-
-
 def load_method(path: str, folder: Path, size: int | None = None) -> dict:
-    """The model of a config; a teacher whose file is not there gets one of random weights."""
-    model = Config.fromfile(path).model
+    """The model of a config, at image side `size` if given.
+
+    A missing file of a teacher is replaced by one with random weights in `folder`.
+    """
+    model = Config.fromfile(find_config(path)).model
     if size:
-        _backbone(model).img_size = size
+        backbone_config(model).img_size = size
         if "teacher" in model:
             model.teacher.img_size = model.teacher.get("img_size", 224) * size // 224
     if "teacher" in model and not Path(model.teacher.checkpoint).is_file():
@@ -94,7 +124,7 @@ def load_method(path: str, folder: Path, size: int | None = None) -> dict:
 def _steps(
     args: argparse.Namespace, models: dict[str, dict], images: torch.Tensor
 ) -> dict[str, Callable[[], None]]:
-    """What to run in turn, by name; the first is what the others are compared with."""
+    """Name -> step to time; the others are compared with the first."""
     device, (model, *others) = images.device, models.values()
     if others:
         named = {
@@ -108,10 +138,9 @@ def _steps(
     adam = {name: _adamw(name, m) for name, m in named.items()} if args.optimizer else {}
     steps = {name: step_of(m, images, args.dtype, adam.get(name)) for name, m in named.items()}
     for name, m in named.items():
-        if isinstance(m, MaskAlign):
-            steps[f"teacher of {name}"] = _teacher_step(m, images, args.dtype)
-        if isinstance(getattr(m, "target", None), LowFrequencyTarget):
-            steps[f"filter of {name}"] = _filter_step(m, images)
+        if isinstance(m, Method):
+            for part, run_part in m.timed_parts(images).items():
+                steps[f"{part} of {name}"] = _with_autocast(run_part, images, args.dtype)
     if args.compile:
         for name, m in named.items():
             compiled = torch.compile(m, options=dict(fallback_random=True))
@@ -124,17 +153,25 @@ def _steps(
 
 
 def _peers(names: list[str], model: dict) -> dict[str, torch.nn.Module]:
-    backbone = _backbone(model)
+    """The implementations of `--against`, by name.
+
+    Raises:
+        ValueError: the config is not of size base at 224 pixels, or they lack its method.
+    """
+    backbone = backbone_config(model)
     if names and (backbone.get("arch") != "base" or backbone.get("img_size") != 224):
-        raise ValueError("--against compares base sizes at 224 pixels; take such a config")
+        raise ValueError(
+            "--against compares models of size base at 224 pixels, got "
+            f"arch={backbone.get('arch')!r}, img_size={backbone.get('img_size')}: choose another config"
+        )
     peers = {}
     for name in names:
         known = MMPRETRAIN if name == "mmpretrain" else OFFICIAL
         method = model["type"]
-        if method not in known or model.get("host", {}).get("type", "MAE") != "MAE":
+        if method not in known or model.get("method", {}).get("type", "MAE") != "MAE":
             raise ValueError(
-                f"--against {name} knows {', '.join(known)}, of PixMIM the one over MAE; got {method}"
-                f"{' over ' + model.host.type if 'host' in model else ''}"
+                f"--against {name} supports {', '.join(known)} (PixMIM only on MAE), got {method}"
+                f"{' on ' + model.method.type if 'method' in model else ''}"
             )
         build = known[method]
         peers |= {"mmpretrain": build()} if name == "mmpretrain" else {"official": build(Path(name))}
@@ -142,7 +179,7 @@ def _peers(names: list[str], model: dict) -> dict[str, torch.nn.Module]:
 
 
 def _adamw(name: str, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """Ours as `LayerDecayOptimWrapperConstructor` builds it, a peer's as its code does."""
+    """AdamW as each trains with: fused for ours (`LayerDecayOptimWrapperConstructor`), else default."""
     fused = None if name in ("official", "mmpretrain") else True
     trained = [p for p in model.parameters() if p.requires_grad]
     return torch.optim.AdamW(trained, lr=1e-6, betas=(0.9, 0.95), fused=fused)
@@ -154,7 +191,7 @@ def step_of(
     dtype: str,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> Callable[[], None]:
-    """Forward and backward pass, and the optimiser's if one is given."""
+    """A training step: forward and backward pass, and the update if there is an optimizer."""
 
     def step() -> None:
         with autocast(images, dtype):
@@ -169,16 +206,16 @@ def step_of(
 
 
 def _measure_fed(args: argparse.Namespace, model: dict, device: str) -> Timing:
-    """The first config's steps, one after another, on images that its own loader reads meanwhile."""
-    loader = Config.fromfile(args.configs[0]).train_dataloader
+    """Time steps of the first config on images that its own dataloader loads in the background."""
+    loader = Config.fromfile(find_config(args.configs[0])).train_dataloader
     loader.update(batch_size=args.batch, num_workers=args.workers)
     loader.dataset.update(data_root=str(args.images), data_prefix="")
     with DefaultScope.overwrite_default_scope("mmmim"):
         built = Runner.build_dataloader(loader, seed=0)
     if not len(built):
         raise ValueError(
-            f"'{args.images}' has {len(built.dataset)} images, a batch takes {args.batch}: give a "
-            "folder of more, or a smaller --batch"
+            f"'{args.images}' has {len(built.dataset)} images, but a batch takes {args.batch}: choose "
+            "a larger folder, or a smaller --batch"
         )
     batches = itertools.chain.from_iterable(itertools.repeat(built))
     method = MODELS.build(model).to(device).train()
@@ -199,23 +236,16 @@ def _measure_fed(args: argparse.Namespace, model: dict, device: str) -> Timing:
     return timing
 
 
-def _teacher_step(method: MaskAlign, images: torch.Tensor, dtype: str) -> Callable[[], None]:
-    """What a step of MaskAlign spends on its teacher."""
+def _with_autocast(
+    run_part: Callable[[], object], images: torch.Tensor, dtype: str
+) -> Callable[[], None]:
+    """`run_part` under autocast."""
 
-    @torch.no_grad()
     def step() -> None:
         with autocast(images, dtype):
-            states = method.teacher(images)
-            importance = states.importance() if method.attentive else None
-            shown = method.student.draw_mask(images, method.mask_ratio, importance)
-            method.student.targets(states, shown)
+            run_part()
 
     return step
-
-
-def _filter_step(method: torch.nn.Module, images: torch.Tensor) -> Callable[[], None]:
-    """What PixMIM adds to a step of its host."""
-    return lambda: method.target.low_pass(images)
 
 
 def _convolutional_stages(model: dict) -> torch.nn.Module:
@@ -229,12 +259,13 @@ def _convolutional_stages(model: dict) -> torch.nn.Module:
 def _encoder_step(
     backbone: torch.nn.Module, images: torch.Tensor, ratio: float, dtype: str
 ) -> Callable[[], None]:
-    length = backbone.grid[0] * backbone.grid[1]
+    """Forward and backward pass of a backbone on the visible patches of random masks."""
+    length = backbone.grid_size[0] * backbone.grid_size[1]
 
     def step() -> None:
         mask = random_mask(len(images), length, ratio, images.device)
         with autocast(images, dtype):
-            tokens = backbone.encode_visible(images, mask, count_visible(length, ratio))
+            tokens = backbone.encode_visible(images, mask)
         tokens.float().square().sum().backward()
         backbone.zero_grad(set_to_none=True)
 
@@ -242,5 +273,6 @@ def _encoder_step(
 
 
 def autocast(images: torch.Tensor, dtype: str) -> torch.autocast:
+    """Autocast to bfloat16 on the device of `images`; disabled for float32."""
     mixed = dtype == "bfloat16"
     return torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=mixed)

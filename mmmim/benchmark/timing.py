@@ -1,4 +1,4 @@
-"""Timing pieces of work in turn, and a table of what was seen: shared by benchmark.py's parts."""
+"""Interleaved timing of several candidates, and a table of the results."""
 
 import math
 import os
@@ -11,14 +11,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
-from files import write_table
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-WARM_UP = 2
-COMPILED = ", compiled"  # ends the name of a step that is another one, compiled
-# Dense bfloat16 tensor operations per second, as NVIDIA's data sheets give them.
-# By what torch calls the GPU, the longer name first.
+from mmmim.atomic import write_table
+
+WARM_UP = 2  # rounds before the measured ones
+COMPILED = ", compiled"  # suffix of the name of a compiled step
+# Dense bfloat16 tensor operations per second from NVIDIA's data sheets, by a part of torch's name of
+# the GPU. Longer names come first.
 PUBLISHED_PEAKS = {
     "H200 NVL": 835e12,
     "H200": 989e12,
@@ -27,18 +28,18 @@ PUBLISHED_PEAKS = {
     "H100": 989e12,
     "A100": 312e12,
 }
-# Which side of a matrix product is fastest depends on the CPU's caches.
+# Sides of the matrix products that measure a CPU's peak; the fastest depends on its caches.
 CPU_SIDES = (512, 768, 1024, 2048)
 
 
 @dataclass(frozen=True)
 class Work:
-    """Something to time.
+    """A candidate to time.
 
     Attributes:
-        name: for the table.
-        run: does it once.
-        images: that it handles.
+        name: its name in the table.
+        run: runs it once.
+        images: number of images per run.
     """
 
     name: str
@@ -48,16 +49,17 @@ class Work:
 
 @dataclass
 class Timing:
-    """What was seen of a `Work`.
+    """Measurements of a `Work`.
 
     Attributes:
-        name: of the work.
-        images: that one run handles.
-        seconds: of each run, without the warm-up.
-        flops: of one run, None where they were not counted.
-        waiting: share of the time that went into waiting for images, where they came from a loader.
-        held_mib: what autograd keeps for the backward pass, parameters among it.
-        peak_mib: memory that a run adds on a GPU.
+        name: name of the work.
+        images: number of images per run.
+        seconds: duration of each run after the warm-up.
+        flops: operations per run; None if not counted.
+        waiting: share of the time spent waiting for images; None without a dataloader.
+        held_mib: MiB that autograd saves for the backward pass, parameters included; None if not
+            counted.
+        peak_mib: MiB that a run adds on a GPU, at its peak; None on a CPU.
     """
 
     name: str
@@ -70,13 +72,14 @@ class Timing:
 
     @property
     def median(self) -> float:
+        """Median of `seconds`."""
         return statistics.median(self.seconds)
 
 
 def measure(works: Sequence[Work], repeats: int, device: str) -> list[Timing]:
-    """Run all in turn, `repeats` times: other load on the machine meets all.
+    """Run all works in turn, `repeats` times, so that background load affects all equally.
 
-    All models lie in memory together, so a run's memory is counted without any model's weights.
+    The models of all works are in memory, so the peak memory of a run excludes weights.
     """
     timings = [Timing(work.name, work.images) for work in works]
     for round_ in range(WARM_UP + repeats):
@@ -98,9 +101,9 @@ def measure(works: Sequence[Work], repeats: int, device: str) -> list[Timing]:
 def measure_steps(
     steps: dict[str, Callable[[], object]], images: int, repeats: int, device: str
 ) -> list[Timing]:
-    """`measure` of training steps of `images` each, with their operations and what autograd keeps.
+    """`measure` training steps of `images` images each; also count operations and saved memory.
 
-    Neither can be seen of a compiled step: it is said to have the operations of the eager one.
+    Neither can be counted in a compiled step, which gets the operations of its eager counterpart.
     """
     timings = measure([Work(name, step, images) for name, step in steps.items()], repeats, device)
     for timing in timings:
@@ -115,8 +118,8 @@ def count_flops(run: Callable[[], object]) -> float:
     counter = FlopCounterMode(
         display=False, custom_mapping={torch.ops.aten.convolution_backward: _backward_of_convolution}
     )
-    # Fused attention on a CPU is not known to torch's counter; its plain form is. A GPU's fused forms
-    # are known, and the plain one might not fit.
+    # torch's counter does not know the fused attention of CPUs, so the plain form is counted there. It
+    # knows that of GPUs, where the plain form may not fit into memory.
     on_gpu = torch.cuda.is_available()
     with counter, nullcontext() if on_gpu else sdpa_kernel(SDPBackend.MATH):
         run()
@@ -126,13 +129,13 @@ def count_flops(run: Callable[[], object]) -> float:
 def _backward_of_convolution(
     gradient, x, weight, bias, stride, padding, dilation, transposed, out_padding, groups, wanted, **_
 ) -> int:
-    """From shapes; torch's own formula (2.11) takes a depthwise convolution's for a dense one's."""
+    """Operations from shapes; torch's formula (2.11) counts a depthwise convolution as a dense one."""
     forward = 2 * math.prod(x if transposed else gradient) * math.prod(weight[1:])
     return forward * (wanted[0] + wanted[1])
 
 
 def held_mib(run: Callable[[], object]) -> float:
-    """MiB of tensors that autograd keeps from the forward to the backward pass, each storage once."""
+    """MiB that autograd saves from the forward to the backward pass; each storage counts once."""
     storages: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -146,14 +149,17 @@ def held_mib(run: Callable[[], object]) -> float:
 
 
 def peak_flops(device: str, dtype: torch.dtype) -> tuple[float, str]:
-    """Operations per second that this device can do, and where the number is from."""
+    """Peak operations per second of this device, and the source of the number.
+
+    Published for known GPUs in bfloat16, otherwise measured with matrix products.
+    """
     if device == "cuda" and dtype == torch.bfloat16:
         for name, peak in PUBLISHED_PEAKS.items():
             if name in torch.cuda.get_device_name():
-                return peak, f"{name}'s published {peak / 1e12:.0f} TFLOP/s in bfloat16"
+                return peak, f"the published {peak / 1e12:.0f} TFLOP/s of {name} in bfloat16"
     sides = (8192,) if device == "cuda" else CPU_SIDES
     peak, side = max((_product_flops(side, device, dtype), side) for side in sides)
-    return peak, f"the {peak / 1e12:.3g} TFLOP/s of a {side}x{side} matrix product in {dtype}, here"
+    return peak, f"{peak / 1e12:.3g} TFLOP/s, measured with a {side}x{side} matrix product in {dtype}"
 
 
 def _product_flops(side: int, device: str, dtype: torch.dtype) -> float:
@@ -163,25 +169,27 @@ def _product_flops(side: int, device: str, dtype: torch.dtype) -> float:
 
 
 def machine() -> str:
-    """The machine and the software, in a line."""
+    """This machine and its software, in one line."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     cores, threads = len(os.sched_getaffinity(0)), torch.get_num_threads()
     return f"{platform.machine()}, {cores} cores, {threads} threads, {gpu}, torch {torch.__version__}"
 
 
 def table(timings: Sequence[Timing], peak: tuple[float, str] | None = None) -> str:
-    """Markdown; ratios are to the first row, by the median of the rounds' ratios."""
+    """Markdown table. Relative times are the median over rounds of the ratio to the first row."""
     first = timings[0]
     columns: dict[str, Callable[[Timing], str]] = {
         "": lambda t: t.name,
-        "a run": lambda t: f"{_ms(t.median)} ms ({_ms(min(t.seconds))} to {_ms(max(t.seconds))})",
+        "time per run": lambda t: (
+            f"{_ms(t.median)} ms ({_ms(min(t.seconds))} to {_ms(max(t.seconds))})"
+        ),
         "images/s": lambda t: f"{t.images / t.median:.1f}",
-        "time of the first's": lambda t: f"{_ratio(t, first):.2f}",
+        "relative time": lambda t: f"{_ratio(t, first):.2f}",
     }
     if any(t.waiting is not None for t in timings):
-        columns["waits for images"] = lambda t: f"{t.waiting:.1%}" if t.waiting is not None else ""
+        columns["waiting for images"] = lambda t: f"{t.waiting:.1%}" if t.waiting is not None else ""
     if any(t.held_mib is not None for t in timings):
-        columns["held for backward"] = lambda t: f"{t.held_mib:.0f} MiB" if t.held_mib else ""
+        columns["saved for backward"] = lambda t: f"{t.held_mib:.0f} MiB" if t.held_mib else ""
     if any(t.peak_mib is not None for t in timings):
         columns["peak memory"] = lambda t: f"{t.peak_mib:.0f} MiB"
     if peak is not None:
@@ -190,7 +198,7 @@ def table(timings: Sequence[Timing], peak: tuple[float, str] | None = None) -> s
     rows += [[cell(timing) for cell in columns.values()] for timing in timings]
     lines = [f"| {' | '.join(row)} |" for row in rows]
     if peak is not None:
-        lines += ["", f"Share of {peak[1]}."]
+        lines += ["", f"Peak: {peak[1]}."]
     return "\n".join(lines) + "\n"
 
 
@@ -208,7 +216,7 @@ def write(
     peak: tuple[float, str] | None = None,
     out: Path | None = None,
 ) -> None:
-    """Print the table, and write OUT.md and OUT.json."""
+    """Print the table; with `out`, also write OUT.md and OUT.json."""
     text = f"{title}\n{machine()}\n\n{table(timings, peak)}"
     print(text)
     if out is None:

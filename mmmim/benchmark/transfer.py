@@ -1,4 +1,8 @@
-"""A training step of a detector or segmenter, without the optimiser."""
+"""Measure a training step of a detector or segmenter, without the optimizer.
+
+Uses random images with one object each. With --against openmmlab, also times the same model with the
+backbone of mmdet, mmseg or mmpretrain of the same kind and size.
+"""
 
 import argparse
 import copy
@@ -8,35 +12,50 @@ import numpy as np
 import torch
 from mmengine import Config
 from mmengine.registry import DefaultScope
-from timing import measure_steps, peak_flops, write
 
-import mmmim  # noqa: F401  (first: it makes mmcv's operators importable)
-from mmmim.launch import replace_sync_bn
+from mmmim.benchmark.timing import measure_steps, peak_flops, write
+from mmmim.engine import find_config
+from mmmim.engine.distribution import replace_sync_bn
 from mmmim.registry import MODELS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("configs", nargs="+", help="of detection or segmentation")
+    parser.add_argument(
+        "configs",
+        nargs="+",
+        metavar="config",
+        help="detector or segmenter: a config file, or the name of a packaged one "
+        "(detection/vit-b_mask-rcnn_coco)",
+    )
     parser.add_argument(
         "--against",
         choices=["openmmlab"],
-        help="the same model on OpenMMLab's own backbone of that kind and size",
+        help="also time the model with OpenMMLab's backbone of the same kind and size",
     )
-    parser.add_argument("--size", type=int, help="side of the images; the recipe's where left out")
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    parser.add_argument("--channels-last", action="store_true", help="ours in that layout too")
-
-
-def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    pass
+    parser.add_argument(
+        "--size",
+        type=int,
+        help="side of the images in pixels (default: 1024 for detection, 512 for segmentation)",
+    )
+    parser.add_argument("--batch", type=int, default=2, help="images per step (default: 2)")
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="float32, or autocast to bfloat16 (default: float32)",
+    )
+    parser.add_argument(
+        "--channels-last",
+        action="store_true",
+        help="also time our models in the memory format channels_last",
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     steps = {}
     for path in args.configs:
-        cfg = Config.fromfile(path)
+        cfg = Config.fromfile(find_config(path))
         name = path.rpartition("/")[2].removesuffix(".py")
         steps[name] = _step(cfg, cfg.model, args, device)
         if args.channels_last:
@@ -85,7 +104,7 @@ def _side(cfg: Config, args: argparse.Namespace) -> int:
 
 
 def _sample(cfg: Config, size: int):
-    """One square object of class 1 in the middle."""
+    """Annotations of one square object of class 1 in the middle of the image."""
     meta = dict(img_shape=(size, size), ori_shape=(size, size), pad_shape=(size, size))
     low, high = size // 4, 3 * size // 4
     mask = np.zeros((1, size, size), np.uint8)
@@ -111,13 +130,13 @@ def _sample(cfg: Config, size: int):
 
 
 def _on_openmmlabs_backbone(cfg: Config, side: int) -> tuple[str, dict]:
-    """The model of a base-size config with the backbone that OpenMMLab has for this.
+    """The model of a base-size config with OpenMMLab's counterpart of its backbone -> (name, model).
 
-    mmdet's Swin-B for MixMIM's (its maps have the same widths; its windows are 7 tokens wide, MixMIM's
-    14, in the last stage 7), mmpretrain's ViTSAM for ViTDet's ViT and mmseg's MAE for UperNet's.
+    mmdet's Swin-B replaces MixMIM's transformer (same widths; windows are 7 tokens wide, MixMIM's 14
+    and, in the last stage, 7), mmpretrain's ViTSAM ViTDet's ViT, and mmseg's MAE UperNet's ViT.
 
     Raises:
-        ValueError: there is none.
+        ValueError: OpenMMLab has no counterpart of the backbone.
     """
     backbone = cfg.model.backbone
     kind = backbone.type.rpartition(".")[2]
@@ -126,7 +145,7 @@ def _on_openmmlabs_backbone(cfg: Config, side: int) -> tuple[str, dict]:
         peer |= dict(depths=[2, 2, 18, 2], drop_path_rate=0.0, convert_weights=False)
         name = "mmdet's Swin-B"
     elif kind == "ViT" and cfg.default_scope == "mmdet":
-        import mmpretrain.models  # noqa: F401  registers it
+        import mmpretrain.models  # noqa: F401  registers ViTSAM
 
         peer = dict(
             type="mmpretrain.ViTSAM", arch="base", img_size=1024, out_channels=0, window_size=14
@@ -138,5 +157,7 @@ def _on_openmmlabs_backbone(cfg: Config, side: int) -> tuple[str, dict]:
         peer |= dict(out_indices=[3, 5, 7, 11])
         name = "mmseg's MAE-B"
     else:
-        raise ValueError(f"OpenMMLab has no backbone like {kind} to compare with")
+        raise ValueError(
+            f"--against openmmlab supports ViT and MixMIMTransformer, got {kind}: remove --against"
+        )
     return name, {**cfg.model, "backbone": peer}

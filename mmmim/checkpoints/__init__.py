@@ -1,17 +1,36 @@
 """Checkpoints in and out: official, timm and OpenMMLab formats, with a strict report."""
 
-from mmmim.checkpoints.files import read_checkpoint, write_checkpoint
-from mmmim.checkpoints.formats import FORMATS, find_format, recognise, to_mmmim
-from mmmim.checkpoints.loading import PretrainedBackbone, load_backbone, position_grid
+from mmmim.checkpoints.formats import (
+    FORMATS,
+    Format,
+    convert,
+    detect_format,
+    export,
+    find_format,
+    register_format,
+)
+from mmmim.checkpoints.io import read_checkpoint, write_checkpoint
+from mmmim.checkpoints.load import (
+    CheckpointMismatch,
+    LoadReport,
+    PretrainedBackbone,
+    load_backbone,
+    position_grid,
+)
 
 __all__ = [
     "FORMATS",
+    "CheckpointMismatch",
+    "Format",
+    "LoadReport",
     "PretrainedBackbone",
+    "convert",
+    "detect_format",
+    "export",
     "find_format",
     "load_backbone",
     "position_grid",
     "read_checkpoint",
-    "recognise",
-    "to_mmmim",
+    "register_format",
     "write_checkpoint",
 ]

@@ -1,31 +1,34 @@
-"""Reading files that others wrote, without running their code; writing ours whole or not at all."""
+"""Read untrusted checkpoint files without running code; write ours atomically."""
 
 import argparse
 import collections
 import hashlib
-import os
+import importlib
 import pickle
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
-# Under one of these keys lie the weights; a file without any is the weights itself.
+from mmmim.atomic import write_atomically
+
+# Keys that hold the weights; a file without any of them is the weights itself.
 WRAPPERS = ("state_dict", "model", "module", "teacher")
 
 
-def _history_method(owner: type, name: str):
-    """Stands in for `getattr` while unpickling: mmengine's log history refers to its own methods."""
+def _history_method(owner: type, name: str) -> Any:
+    """Replaces `getattr` during unpickling: mmengine's log history refers to its own methods."""
     if owner is not HistoryBuffer:
-        raise ValueError(f"a checkpoint may not reach into {owner}")
+        raise ValueError(f"a checkpoint must not access attributes of {owner}")
     return getattr(owner, name)
 
 
-# What checkpoints hold beside tensors: mmengine's log history, and MAE's command line (`args`).
-_multiarray = np._core.multiarray
+# Allowed beside tensors: mmengine's log history and MAE's command line (`args`).
+_multiarray = importlib.import_module("numpy._core.multiarray")
 SAFE = [
     HistoryBuffer,
     (_history_method, "builtins.getattr"),
@@ -43,13 +46,13 @@ SAFE = [
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """Read the weights of a .pth, .pt, .pkl (detectron2) or .safetensors file, onto the CPU.
+    """Read the weights of a .pth, .pt, .pkl (detectron2) or .safetensors file onto the CPU.
 
     The prefix `module.` of DataParallel is removed.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is no checkpoint, or holds objects that only running its code would make.
+        ValueError: the file is no checkpoint, or holds objects whose reading would run code.
     """
     path = Path(path)
     if not path.is_file():
@@ -72,17 +75,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def write_checkpoint(path: str | Path, state: dict[str, Tensor], meta: dict) -> None:
-    """Write `{"state_dict", "meta"}`; an existing file is never half overwritten."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    torch.save(dict(state_dict=state, meta=meta), partial)
-    os.replace(partial, path)
+def write_checkpoint(path: str | Path, state: dict[str, Tensor], meta: dict[str, Any]) -> None:
+    """Write `{"state_dict", "meta"}` atomically."""
+    with write_atomically(path) as file:
+        torch.save(dict(state_dict=state, meta=meta), file)
 
 
 def file_sha256(path: Path) -> str:
-    """Hexadecimal sha256 of a file's content, read piece by piece."""
+    """Hexadecimal sha256 of a file."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):
@@ -90,7 +90,7 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path):
+def _read(path: Path) -> Any:
     if _is_safetensors(path):
         from safetensors.torch import load_file
 
@@ -102,19 +102,19 @@ def _read(path: Path):
         if _is_torchscript(path):  # OpenAI's CLIP
             return torch.jit.load(path, map_location="cpu").state_dict()
         with torch.serialization.safe_globals(SAFE):
-            # Mapped: of a file of 2 GB, a run that asks for its table of positions reads that alone.
+            # Memory-mapped, so that reading only the position table of a 2 GB file is quick.
             mapped = zipfile.is_zipfile(path)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # a damaged file provokes any
         raise ValueError(
             f"'{path}' cannot be read as a checkpoint: it is damaged, or holds Python objects beside "
-            "tensors, which are not run here. If you trust it, save its weights alone: "
+            "tensors, which mmmim does not run. If you trust the file, save its weights alone: "
             "torch.save(torch.load(path, weights_only=False)['model'], new_path)"
         ) from error
 
 
 def _is_safetensors(path: Path) -> bool:
-    """Eight bytes, the length of a header, then the header, which is JSON."""
+    """Whether the file starts with an 8-byte header length and a JSON header."""
     with path.open("rb") as file:
         return file.read(9)[8:] == b"{"
 
@@ -122,7 +122,7 @@ def _is_safetensors(path: Path) -> bool:
 def _is_torchscript(path: Path) -> bool:
     """
     Raises:
-        ValueError: reading the archive would run its code.
+        ValueError: the archive would run code when read.
     """
     if not zipfile.is_zipfile(path):
         return False
@@ -131,12 +131,12 @@ def _is_torchscript(path: Path) -> bool:
         if not any(name.endswith("/constants.pkl") for name in names):
             return False
         if any(b"__setstate__" in archive.read(name) for name in names if name.endswith(".py")):
-            raise ValueError("the archive has a __setstate__, which reading it would run")
+            raise ValueError("the archive has a __setstate__, which would run when read")
     return True
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles arrays and containers only: detectron2's model zoo format."""
+    """Unpickles arrays and containers only (the format of detectron2's model zoo)."""
 
     ALLOWED = {
         ("collections", "OrderedDict"),
@@ -147,7 +147,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         ("_codecs", "encode"),
     }
 
-    def find_class(self, module: str, name: str):
+    def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.ALLOWED:
-            raise ValueError(f"a .pkl checkpoint may hold arrays only, this one holds {module}.{name}")
+            raise ValueError(f"a .pkl checkpoint must hold arrays only, this one holds {module}.{name}")
         return super().find_class(module, name)

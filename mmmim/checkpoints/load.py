@@ -1,4 +1,4 @@
-"""Starting a backbone from a checkpoint, with one line of what happened."""
+"""Start a backbone from a checkpoint, with a one-line report."""
 
 import math
 import re
@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
-from mmmim.checkpoints.files import read_checkpoint
-from mmmim.checkpoints.formats import to_mmmim
-from mmmim.layers.positions import resize_positions
-from mmmim.layers.relative_positions import resize_offsets
+from mmmim.checkpoints.formats import convert
+from mmmim.checkpoints.io import read_checkpoint
+from mmmim.layers.attention import resize_offsets
+from mmmim.layers.tokens import resample_abs_pos_embed
 from mmmim.registry import WEIGHT_INITIALIZERS
 
-# What transfer adds to a pretrained backbone; it may start anew.
+# Parameters that transfer adds to a pretrained backbone; they may be newly initialized.
 NEW_IN_TRANSFER = (
     r"blocks3?\.\d+\.(attn\.relative_position\.\w+|ls[12]\.gamma)"
     r"|(window|global)_position\.table|norm[012]\.\w+"
@@ -23,19 +23,19 @@ NEW_IN_TRANSFER = (
 
 
 class CheckpointMismatch(ValueError):
-    """The checkpoint is not one of this model."""
+    """The checkpoint does not fit the model."""
 
 
 @dataclass
 class LoadReport:
-    """What became of each parameter.
+    """What happened to each parameter.
 
     Attributes:
-        total: parameters of the module.
-        loaded: those that got a value, `resized` among them.
-        resized: those whose value was resized.
-        new: those that start anew, as transfer allows.
-        unused: keys of the checkpoint that the module has no place for, or that have no name here.
+        total: number of parameters and buffers of the module.
+        loaded: names that got a value, including `resized`.
+        resized: names whose value was resized.
+        new: names that keep their initialization, as transfer allows.
+        unused: keys of the checkpoint that the module does not have.
     """
 
     total: int
@@ -72,15 +72,17 @@ def load_backbone(module: nn.Module, checkpoint: str) -> LoadReport:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no known format.
-        CheckpointMismatch: a parameter that pretraining trains is missing, or has another size.
+        ValueError: unknown format.
+        CheckpointMismatch: a parameter that pretraining trains is missing, or has another shape.
     """
-    state, left_out = to_mmmim(read_checkpoint(checkpoint))
+    state, left_out = convert(read_checkpoint(checkpoint))
     prefix = "backbone."
     source = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     target = module.state_dict()
     report = LoadReport(total=len(target))
-    missing, misfits, values = [], [], {}
+    missing: list[str] = []
+    misfits: list[str] = []
+    values: dict[str, Tensor] = {}
     for name, current in target.items():
         if name not in source:
             (report.new if re.fullmatch(NEW_IN_TRANSFER, name) else missing).append(name)
@@ -96,39 +98,39 @@ def load_backbone(module: nn.Module, checkpoint: str) -> LoadReport:
     report.unused = [name for name in source if name not in target] + left_out
     if any(name.endswith("ls1.gamma") for name in report.unused):
         raise CheckpointMismatch(
-            f"'{checkpoint}' has LayerScale, without which its encoder is another function: set the "
-            "backbone's layer_scale=1.0"
+            f"'{checkpoint}' has LayerScale, and without it the encoder computes another function: set "
+            "the backbone's layer_scale=1.0"
         )
     if missing and not misfits and all(name.startswith("norm.") for name in missing):
         raise CheckpointMismatch(
-            f"'{checkpoint}' has no final norm, as it was trained without one (MaskAlign, ViTDet): set "
-            "the backbone's final_norm=False"
+            f"'{checkpoint}' has no final norm, since it was trained without one (MaskAlign, ViTDet): "
+            "set the backbone's final_norm=False"
         )
     if missing or misfits:
         raise CheckpointMismatch(
             f"'{checkpoint}' does not fit {type(module).__name__} ({report}). "
-            f"Missing: {_shorten(missing)}. Of another size: {_shorten(misfits)}. "
-            "Check that the backbone's type, arch and patch size are the checkpoint's"
+            f"Missing: {_shorten(missing)}. Of another shape: {_shorten(misfits)}. "
+            "Set the backbone's type, arch and patch_size to those of the checkpoint"
         )
     module.load_state_dict(values, strict=False)
     return report
 
 
 def position_grid(checkpoint: str) -> int | None:
-    """Side in patches of the position table of a ViT's checkpoint file; None where it has none.
+    """Side in patches of the position table in a ViT's checkpoint file; None if it has none.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no known format.
+        ValueError: unknown format.
     """
-    state, _ = to_mmmim(read_checkpoint(checkpoint))
+    state, _ = convert(read_checkpoint(checkpoint))
     table = state.get("backbone.pos_embed")
     found = None if table is None else _grid(table.shape[1])
     return found and found[1]
 
 
 def _fit(name: str, value: Tensor, current: Tensor) -> Tensor | None:
-    """`value` in the shape of `current`, or None where resizing cannot give it."""
+    """`value` in the shape of `current`, or None if it cannot be resized to it."""
     if value.shape == current.shape:
         return value
     if value.ndim != current.ndim or value.shape[-1] != current.shape[-1]:
@@ -144,7 +146,7 @@ def _fit(name: str, value: Tensor, current: Tensor) -> Tensor | None:
 
 
 def _resize_offsets(value: Tensor, rows: int) -> Tensor | None:
-    """The table of a square RelativePositionBias -> the same with `rows` rows, or None."""
+    """The table of a square `RelativePositionBias` -> the same with `rows` rows, or None."""
     old, new = _offset_grid(len(value)), _offset_grid(rows)
     if old is None or new is None or old[0] != new[0]:
         return None
@@ -154,7 +156,7 @@ def _resize_offsets(value: Tensor, rows: int) -> Tensor | None:
 
 
 def _offset_grid(rows: int) -> tuple[int, int] | None:
-    """(rows of the class token, side of the map) of a table with (2 side - 1) ** 2 offsets, or None."""
+    """(rows of the class token, side of the map) of a table with `rows` rows, or None."""
     for cls in (0, 3):
         side = (math.isqrt(rows - cls) + 1) // 2
         if (2 * side - 1) ** 2 + cls == rows:
@@ -163,19 +165,19 @@ def _offset_grid(rows: int) -> tuple[int, int] | None:
 
 
 def _resize_pos_embed(value: Tensor, length: int) -> Tensor | None:
-    """(1, n * n, D) or (1, 1 + n * n, D), with the class token's row, -> (1, length, D) likewise."""
+    """(1, [1 +] n * n, D), the class token first, -> (1, length, D); None if it is not square."""
     old, new = _grid(value.shape[1]), _grid(length)
     if old is None or new is None:
         return None
     (old_cls, old_side), (new_cls, new_side) = old, new
-    patches = resize_positions(value[:, old_cls:], (old_side, old_side), (new_side, new_side))
+    patches = resample_abs_pos_embed(value[:, old_cls:], (old_side, old_side), (new_side, new_side))
     if not new_cls:
         return patches
     return torch.cat([value[:, :1] if old_cls else torch.zeros_like(value[:, :1]), patches], dim=1)
 
 
 def _grid(length: int) -> tuple[int, int] | None:
-    """(rows of the class token, side) of a square table of positions, None for another length."""
+    """(rows of the class token, side) of a square position table; None for another length."""
     side = int(length**0.5)
     cls = length - side * side
     return (cls, side) if cls in (0, 1) else None

@@ -1,72 +1,83 @@
-"""Does a converted file compute the same? Forward both, on the same random image."""
+"""Verify a conversion: the forward passes of both models agree on a random image."""
 
 import functools
+import importlib.util
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from mmmim.checkpoints.formats import FORMATS, to_timm
+from mmmim.checkpoints.formats import FORMATS, State, export
+from mmmim.masking import PatchMask
 from mmmim.registry import MODELS
 
-# Different but equivalent arithmetic in float32 differs by about this, relative to the largest value.
+# Equivalent float32 arithmetic differs by about this, relative to the largest value.
 TOLERANCE = 1e-4
 
 
 class ParityError(RuntimeError):
-    """The converted weights do not compute what the original weights do."""
+    """The converted weights do not compute what the original weights compute."""
 
 
-def check_parity(name: str, original: dict[str, Tensor], ours: dict[str, Tensor]) -> str:
-    """Compare the encoder of `original`, weights of format `name`, with ours. -> one line of result.
+def verify_conversion(name: str, original: State, ours: State) -> str:
+    """Compare the encoder of `original`, weights of the format `name`, with ours.
 
-    The other side is timm's VisionTransformer for official and timm weights, mmpretrain's for
-    mmselfsup and mmpretrain; detectron2 is not installed here, so for ViTDet the comparison is
-    with values recorded from it (tests/parity/test_transfer.py), as for ConvViT
-    and MixMIM (tests/parity), and this says so.
+    The reference is timm's VisionTransformer for official and timm weights, and mmpretrain's for
+    mmselfsup and mmpretrain. ViTDet, ConvViT and MixMIM have no installable reference: golden values
+    in tests/parity compare them with the official code, and the result says so.
+
+    Returns:
+        The result in one line.
 
     Raises:
         ParityError: the outputs differ by more than rounding.
     """
     if name == "vitdet":
-        return "forward parity: not run (needs detectron2; see tests/parity/test_transfer.py)"
+        return "forward parity: not run (needs detectron2, see tests/parity/test_transfer.py)"
     if "backbone.patch_embed4.weight" in ours:
-        return "forward parity: not run (no package has a ConvViT; see tests/parity/test_convmae.py)"
+        return "forward parity: not run (no package has a ConvViT, see tests/parity/test_convmae.py)"
     if "backbone.absolute_pos_embed" in ours:
-        return "forward parity: not run here (see tests/parity/test_mixmim.py)"
+        return "forward parity: not run (see tests/parity/test_mixmim.py)"
     if any(".relative_position." in key for key in ours):
-        return "forward parity: not run (a backbone fine-tuned with relative positions)"
+        return "forward parity: not run (the backbone has relative positions)"
+    package = "mmpretrain" if name == "mmpretrain" else "timm"
+    if importlib.util.find_spec(package) is None:
+        extra = "classification" if name == "mmpretrain" else "teachers"
+        return f"forward parity: not run (needs {package}: pip install 'mmmim[{extra}]')"
     backbone = _plain_vit(ours)
     images = torch.randn(2, 3, backbone.img_size, backbone.img_size)
-    theirs = FORMATS["mae"].prepare(original)[0] if name == "mae" else to_timm(ours)[0]
-    expected, judge = _timm_tokens(theirs, images), "timm"
+    theirs = FORMATS["mae"].prepare(original)[0] if name == "mae" else export(ours, "timm")[0]
+    expected, reference = _timm_tokens(theirs, images), "timm"
     if name == "mmpretrain":
-        expected, judge = _mmpretrain_tokens(original, backbone, images), "mmpretrain"
+        expected, reference = _mmpretrain_tokens(original, backbone, images), "mmpretrain"
     with torch.no_grad():
-        mask = torch.zeros(2, backbone.grid[0] * backbone.grid[1], dtype=torch.bool)
+        length = backbone.grid_size[0] * backbone.grid_size[1]
+        mask = PatchMask.all_visible(2, length, images.device)
         tokens = backbone.encode_visible(images, mask)
     error = ((tokens - expected).abs().max() / expected.abs().max()).item()
     if not error <= TOLERANCE:
         raise ParityError(
-            f"the converted encoder differs from {judge}'s by {error:.1e} (allowed {TOLERANCE:g}); "
-            "the checkpoint holds something this conversion does not know"
+            f"the converted encoder differs from {reference}'s by {error:.1e} (allowed {TOLERANCE:g}): "
+            "the checkpoint holds something that this conversion does not know"
         )
-    return f"forward parity with {judge}: largest difference {error:.1e} of the largest value"
+    return f"forward parity with {reference}: largest difference {error:.1e} of the largest value"
 
 
-def _geometry(state: dict[str, Tensor]) -> dict:
-    """Sizes of a plain ViT with our names; heads are 64 wide, as in every published size.
+def _geometry(state: State) -> dict[str, int]:
+    """Sizes of a plain ViT with our names.
 
-    Weights do not tell the number of heads; both sides get the same, which is what a comparison needs.
+    Weights do not reveal the number of heads. Both models get heads of width 64, as in every published
+    size, which is enough for a comparison.
     """
     dim, _, patch, _ = state["backbone.patch_embed.proj.weight"].shape
     depth = 1 + max(int(k.split(".")[2]) for k in state if k.startswith("backbone.blocks."))
-    side = math.isqrt(state["backbone.pos_embed"].shape[1])  # with a row for the class token, or not
+    side = math.isqrt(state["backbone.pos_embed"].shape[1])  # a row for the class token does not matter
     heads = dim // 64 if dim % 64 == 0 else 1
     return dict(dim=dim, depth=depth, heads=heads, patch=patch, size=side * patch)
 
 
-def _plain_vit(state: dict[str, Tensor]):
+def _plain_vit(state: State) -> Any:
     g = _geometry(state)
     backbone = MODELS.build(
         dict(
@@ -85,10 +96,13 @@ def _plain_vit(state: dict[str, Tensor]):
 
 
 @torch.no_grad()
-def _timm_tokens(state: dict[str, Tensor], images: Tensor) -> Tensor:
+def _timm_tokens(state: State, images: Tensor) -> Tensor:
     from timm.models.vision_transformer import VisionTransformer
 
     geometry = _geometry({f"backbone.{k}": v for k, v in state.items()})
+    without_token: dict[str, Any] = {}
+    if "cls_token" not in state:
+        without_token = dict(class_token=False, global_pool="avg", fc_norm=False)
     model = VisionTransformer(
         img_size=geometry["size"],
         patch_size=geometry["patch"],
@@ -96,7 +110,7 @@ def _timm_tokens(state: dict[str, Tensor], images: Tensor) -> Tensor:
         depth=geometry["depth"],
         num_heads=geometry["heads"],
         num_classes=0,
-        **({} if "cls_token" in state else dict(class_token=False, global_pool="avg", fc_norm=False)),
+        **without_token,
         init_values=1.0 if "blocks.0.ls1.gamma" in state else None,
         norm_layer=functools.partial(torch.nn.LayerNorm, eps=1e-6),
     ).eval()
@@ -107,7 +121,7 @@ def _timm_tokens(state: dict[str, Tensor], images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _mmpretrain_tokens(state: dict[str, Tensor], backbone, images: Tensor) -> Tensor:
+def _mmpretrain_tokens(state: State, backbone: Any, images: Tensor) -> Tensor:
     from mmpretrain.models import VisionTransformer
 
     model = VisionTransformer(

@@ -1,26 +1,36 @@
-"""Draw the embedded data set: scenes without labels, and a few with boxes, masks and semantic maps.
+"""Draw the synthetic data set of the demo and the tests.
 
-python tools/make_scenes.py ROOT [--unlabelled N] [--labelled N] [--validation N] [--size N] [--seed N]
-
-What the configs in configs/tiny read from SCENES (data/scenes). Equal numbers give equal files.
+Scenes without labels, and a few with boxes, masks and semantic maps. The configs in configs/tiny read
+them from SCENES (default: data/scenes). Equal numbers give equal files.
 """
 
 import argparse
 from dataclasses import fields
 from pathlib import Path
 
-from mmmim.data.scenes import ScenesSpec, make_scenes
+from mmmim.data.synthetic import ScenesSpec, make_scenes
+
+HELP = {
+    "size": "side of an image in pixels",
+    "unlabelled": "images without labels",
+    "labelled": "labelled training images",
+    "validation": "labelled validation images",
+    "seed": "of everything",
+}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("root", type=Path, help="folder to write")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", metavar="FOLDER", type=Path, help="folder to write")
     for field in fields(ScenesSpec):
-        parser.add_argument(f"--{field.name}", type=int, default=field.default)
-    args = vars(parser.parse_args())
-    root = make_scenes(args.pop("root"), ScenesSpec(**args))
-    print(f"{root}: {', '.join(f'{value} {name}' for name, value in args.items())}")
+        parser.add_argument(
+            f"--{field.name}",
+            type=int,
+            default=field.default,
+            help=f"{HELP[field.name]} (default: {field.default})",
+        )
 
 
-if __name__ == "__main__":
-    main()
+def run(args: argparse.Namespace) -> None:
+    numbers = {name: getattr(args, name) for name in HELP}
+    root = make_scenes(args.root, ScenesSpec(**numbers))
+    print(f"{root}: {', '.join(f'{value} {name}' for name, value in numbers.items())}")

@@ -1,25 +1,24 @@
-"""Print how each parameter of a config is trained: its layer, learning rate and weight decay.
-
-python tools/print_layers.py CONFIG [--cfg-options KEY=VALUE ...]
-"""
+"""Print the depth, learning rate and weight decay of every parameter of a config."""
 
 import argparse
 
-from mmengine import Config, DictAction
+from mmengine import Config
 from mmengine.registry import DefaultScope
 from rich.console import Console
 from rich.table import Table
 
-import mmmim  # noqa: F401  registers the models
+from mmmim.cli.arguments import add_cfg_options, add_config
+from mmmim.engine import find_config
 from mmmim.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("config")
-    parser.add_argument("--cfg-options", nargs="+", action=DictAction, default={})
-    args = parser.parse_args()
-    cfg = Config.fromfile(args.config)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    add_cfg_options(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    cfg = Config.fromfile(find_config(args.config))
     cfg.merge_from_dict(args.cfg_options)
     wrapper = cfg.optim_wrapper
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
@@ -32,7 +31,7 @@ def main() -> None:
         )
     )
     plans = constructor.plan(model)
-    table = Table("parameter", "layer", "x lr", "lr", "weight decay")
+    table = Table("parameter", "depth", "lr scale", "lr", "weight decay")
     for plan in plans:
         rate = plan.lr_scale * wrapper.optimizer.lr
         table.add_row(
@@ -42,7 +41,3 @@ def main() -> None:
     trained = {plan.name for plan in plans}
     frozen = [name for name, _ in model.named_parameters() if name not in trained]
     print(f"{len(plans)} parameters are trained, {len(frozen)} are not: {', '.join(frozen) or 'none'}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,61 +1,95 @@
-"""Train any config of any task.
+"""Pretrain a method, or train a detector, segmenter or classifier.
 
-python tools/train.py CONFIG [--work-dir DIR] [--resume [PATH]] [--pretrained PATH] [--amp]
-    [--fsdp | --compile] [--no-validate] [--auto-scale-lr | --keep-batch] [--cfg-options KEY=VALUE ...]
-    [--launcher pytorch]
+The config decides which. Examples:
+
+  mmmim train mae/vit-b --epochs 800
+  mmmim train detection/vit-b_mask-rcnn_coco --pretrained work_dirs/mae/vit-b/epoch_1600.pth
+  tools/dist_train.sh configs/maskalign/vit-b_800e.py 8
+
+Data roots are environment variables (IMAGENET, COCO, ADE20K, IMAGES), or --cfg-options.
 """
 
-import mmmim  # noqa: F401  (first: it makes mmcv's operators importable)
-from mmmim import launch
+import argparse
+
+from mmmim.cli.arguments import add_config, add_run_arguments, set_local_rank
+from mmmim.engine import RunOptions, load_config, run_train
+from mmmim.methods.maskalign import TEACHERS
 
 
-def parse_args():
-    parser = launch.common_arguments(__doc__.splitlines()[0])
-    parser.add_argument("--pretrained", help="checkpoint to start the backbone from, any format")
-    parser.add_argument(
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+    add_run_arguments(parser)
+    start = parser.add_argument_group("start")
+    start.add_argument(
+        "--pretrained",
+        metavar="PATH",
+        help="checkpoint that the backbone starts from, in any format that `mmmim convert` reads",
+    )
+    start.add_argument(
         "--resume",
         nargs="?",
         const="auto",
-        help="continue from PATH, or from the last checkpoint of the work dir",
+        metavar="PATH",
+        help="continue the last checkpoint of the work dir, or the one at PATH",
     )
-    whole = parser.add_mutually_exclusive_group()  # blocks that are gathered one by one, or one graph
-    whole.add_argument("--fsdp", action="store_true", help="share weights out over processes")
-    whole.add_argument("--compile", action="store_true", help="by torch.compile: method or backbone")
-    parser.add_argument("--amp", action="store_true", help="mixed precision (GPUs only)")
-    parser.add_argument("--no-validate", action="store_true", help="do not evaluate on the way")
-    batch = parser.add_mutually_exclusive_group()
+    recipe = parser.add_argument_group("recipe")
+    recipe.add_argument(
+        "--epochs",
+        type=int,
+        metavar="N",
+        help="length of the run; schedules and checkpoint interval are rescaled, the warm-up is kept",
+    )
+    recipe.add_argument(
+        "--teacher", choices=TEACHERS, help="teacher of MaskAlign, instead of the recipe's"
+    )
+    recipe.add_argument(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images per process and step; the recipe's batch is kept by accumulating gradients, "
+        "unless --auto-scale-lr is given",
+    )
+    batch = recipe.add_mutually_exclusive_group()
     batch.add_argument(
-        "--auto-scale-lr", action="store_true", help="scale the learning rate to the real batch"
+        "--keep-batch",
+        action="store_true",
+        help="accumulate gradients up to the recipe's batch, on any number of processes",
     )
-    batch.add_argument("--keep-batch", action="store_true", help="accumulate up to the recipe's batch")
-    return parser.parse_args()
+    batch.add_argument(
+        "--auto-scale-lr",
+        action="store_true",
+        help="scale the learning rate to the real batch instead",
+    )
+    parser.add_argument("--no-validate", action="store_true", help="do not evaluate during training")
+    speed = parser.add_argument_group("speed and memory")
+    speed.add_argument("--amp", action="store_true", help="mixed precision, on GPUs only")
+    # FSDP gathers blocks one by one, compilation wants one graph.
+    whole = speed.add_mutually_exclusive_group()
+    whole.add_argument(
+        "--fsdp", action="store_true", help="shard weights and optimizer state over the processes"
+    )
+    whole.add_argument(
+        "--compile", action="store_true", help="torch.compile the method, or the backbone in transfer"
+    )
 
 
-def main() -> None:
-    args = parse_args()
-    cfg = launch.load_config(args)
-    launch.set_resume(cfg, args.resume)
-    if args.pretrained:
-        launch.set_pretrained(cfg, args.pretrained)
-    if args.amp:
-        launch.set_amp(cfg)
-    if args.fsdp:
-        launch.set_fsdp(cfg)
-    if args.no_validate:
-        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
-    if args.auto_scale_lr:
-        launch.set_auto_scale_lr(cfg)
-    if args.keep_batch:
-        world_size = 1 if args.launcher == "none" else launch.launched_processes()
-        launch.set_keep_batch(cfg, world_size)
-    launch.check_batch_norm(cfg)
-    runner = launch.build_runner(cfg)
-    launch.start_method(runner)
-    if args.compile:
-        launch.compile_model(runner)
-    runner.logger.info(launch.describe_batch(cfg, runner.world_size))
-    runner.train()
-
-
-if __name__ == "__main__":
-    main()
+def run(args: argparse.Namespace) -> None:
+    set_local_rank(args)
+    options = RunOptions(
+        teacher=args.teacher,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        resume=args.resume,
+        pretrained=args.pretrained,
+        amp=args.amp,
+        fsdp=args.fsdp,
+        compile=args.compile,
+        validate=not args.no_validate,
+        auto_scale_lr=args.auto_scale_lr,
+        keep_batch=args.keep_batch,
+    )
+    # Runs of one recipe with other teachers or epochs get work dirs of their own.
+    suffix = f"_{args.teacher}" if args.teacher else ""
+    suffix += f"_{args.epochs}e" if args.epochs else ""
+    cfg = load_config(args.config, args.cfg_options, args.launcher, args.work_dir, suffix)
+    run_train(cfg, options)

@@ -1,29 +1,41 @@
-"""Images that have labels: a broken one is an error, not a sample less."""
+"""Transforms of labelled images for mmdet, mmseg and mmpretrain pipelines."""
 
-from mmcv.transforms import LoadImageFromFile
+from typing import Any
+
+from mmcv.transforms import LoadImageFromFile, Pad
 
 from mmmim.registry import TRANSFORMS
 
 
 @TRANSFORMS.register_module()
 class LoadLabelledImage(LoadImageFromFile):
-    """mmcv's LoadImageFromFile that names the file it cannot decode whole.
+    """mmcv's LoadImageFromFile that raises an error with the file's name for a truncated file.
 
-    OpenCV fills the missing part of a truncated JPEG with grey and says nothing; Pillow notices.
+    OpenCV silently fills the missing part of a truncated JPEG with gray; Pillow raises.
 
     Raises:
         OSError: the file is missing, truncated, or no image.
     """
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(imdecode_backend="pillow", **kwargs)
 
-    def transform(self, results: dict) -> dict:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
         try:
             return super().transform(results)
         except (OSError, SyntaxError, ValueError) as error:
             raise OSError(
-                f"cannot read the labelled image '{results['img_path']}': {error}. "
-                "Its labels make it part of the result, so it is not skipped: "
-                "replace the file, or remove it from the annotations"
+                f"cannot read the labelled image '{results['img_path']}': {error}. Labelled images are "
+                "never skipped: replace the file, or remove it from the annotations"
             ) from error
+
+
+@TRANSFORMS.register_module()
+class PadBorder(Pad):
+    """mmcv's Pad that keeps `img_shape`, so that boxes are clipped to the image without its border."""
+
+    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+        shape = results["img_shape"]
+        results = super().transform(results)
+        results["img_shape"] = shape
+        return results

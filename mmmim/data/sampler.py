@@ -1,38 +1,40 @@
-"""Which image comes when."""
+"""The order of the images over epochs and processes."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from mmengine.dist import get_dist_info, sync_random_seed
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Sampler
 
 from mmmim.registry import DATA_SAMPLERS
 
 
 @DATA_SAMPLERS.register_module()
 class EpochSampler(Sampler[int]):
-    """Shuffles by (seed, epoch), deals to processes in turn, and tells the data set the draw.
+    """Shuffles by (seed, epoch), and gives sample j of the order to process j % world_size.
 
-    Yields draw * len + index, a draw being an epoch, or one of its `repeats`: a data set that seeds
-    its augmentation by this number (such as `UnlabelledImages`) gives the same images whatever the
-    number of workers, of processes, and of interruptions. The last samples of an epoch that do not
-    fill every process are dropped.
+    Yields draw * len(dataset) + index, where `draw` numbers the epochs or, with `repeats`, all repeats
+    of all epochs. A data set that seeds its augmentation by this number (such as `UnlabelledImages`)
+    gives the same images for any number of workers, processes and interruptions. Samples at the end
+    of an epoch that do not fill every process are dropped.
 
     Args:
-        dataset: what is sampled.
+        dataset: a data set with a length.
         shuffle: whether each epoch has its own order.
-        seed: None takes the runner's, the same on all processes.
-        repeats: times that an image comes in a row, each time augmented anew (repeated augmentation,
-            arXiv 1901.09335). An epoch stays as long: it shows 1 / repeats of the images.
-        multiple: a process's share of an epoch is a multiple of this; what is left is dropped.
+        seed: default is the seed of the run, which mmengine passes; None draws one for all processes.
+        repeats: how often an image is repeated in a row, each time with another augmentation (repeated
+            augmentation, arXiv 1901.09335). The length of an epoch stays the same, so that it shows
+            1 / repeats of the images.
+        multiple: the samples per process and epoch are rounded down to a multiple of this.
 
     Raises:
-        ValueError: fewer than one repeat; an epoch that is shorter than `multiple`.
+        ValueError: `repeats` is below 1; an epoch has fewer than `multiple` samples per process.
     """
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Any,
         shuffle: bool = True,
         seed: int | None = None,
         repeats: int = 1,
@@ -45,9 +47,9 @@ class EpochSampler(Sampler[int]):
         self.share = self.size // self.world_size // multiple * multiple
         if not self.share:
             raise ValueError(
-                f"an update takes {multiple} images of each of {self.world_size} processes, and there "
-                f"are {self.size} in all: set a smaller train_dataloader.batch_size, with "
-                "--auto-scale-lr, or accumulate fewer batches"
+                f"an update takes {multiple} images from each of {self.world_size} processes, but the "
+                f"data set has {self.size}: set a smaller --batch-size with --auto-scale-lr, or "
+                "accumulate fewer batches (optim_wrapper.accumulative_counts)"
             )
         self.shuffle, self.repeats = shuffle, repeats
         self.seed = sync_random_seed() if seed is None else seed
@@ -66,5 +68,5 @@ class EpochSampler(Sampler[int]):
         return self.share
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by mmengine's DistSamplerSeedHook before each epoch."""
+        """Set the number of the epoch; mmengine's DistSamplerSeedHook calls this before each epoch."""
         self.epoch = epoch

@@ -1,15 +1,15 @@
-"""The embedded data set: drawn scenes whose boxes, masks and semantic maps are exact.
+"""The synthetic data set: drawn scenes with exact boxes, masks and semantic maps.
 
-Textured objects of six shapes and three classes lie over each other at varied scale on a textured
-background. Shape alone tells the class: colours and textures are drawn from one distribution for
-objects and background, so a model has to learn what an outline is, and few labels teach it little.
+A scene shows overlapping textured objects of six shapes and three classes, at varied scales, on a
+textured background. Only the shape tells the class: colors and textures of objects and background
+come from one distribution, so a model has to learn outlines, of which a few labels teach it little.
 
 `make_scenes` writes, below one folder:
 
     unlabelled/*.jpg                                        every training image, no labels
-    coco/{train2017,val2017}/*.jpg                          the labelled few, COCO's layout
+    coco/{train2017,val2017}/*.jpg                          the labelled images, COCO's layout
     coco/annotations/instances_{train,val}2017.json
-    ade/{images,annotations}/{training,validation}/         the same few, ADE20K's layout
+    ade/{images,annotations}/{training,validation}/         the same images, ADE20K's layout
 """
 
 import json
@@ -18,27 +18,28 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 CLASSES = ("round", "angular", "spiky")
-# Each shape and the index of its class.
+# Shape -> index of its class.
 SHAPES = {"disc": 0, "square": 1, "triangle": 1, "star": 2, "ring": 0, "cross": 2}
-# ADE20K's annotation PNGs: 0 is unlabelled, so that classes start at 1.
+# In ADE20K's annotation PNGs 0 is unlabelled, so classes start at 1.
 SEMANTIC_CLASSES = ("background", *CLASSES)
 
 
 @dataclass(frozen=True)
 class ScenesSpec:
-    """What is drawn. Two data sets of equal spec are equal byte for byte.
+    """Size and seed of a synthetic data set. Equal specs give equal files, byte for byte.
 
     Attributes:
         size: side of an image in pixels.
-        unlabelled: images without labels; the labelled training images come on top.
-        labelled: labelled training images.
-        validation: labelled validation images.
-        seed: of everything.
+        unlabelled: number of images without labels; the labelled training images are added to them.
+        labelled: number of labelled training images.
+        validation: number of labelled validation images.
+        seed: seed of all draws.
     """
 
     size: int = 96
@@ -55,7 +56,7 @@ class Scene:
     Attributes:
         image: (size, size, 3) uint8.
         masks: visible part of each object, (size, size) bool, back to front.
-        labels: index into CLASSES of each object.
+        labels: index of each object's class in CLASSES.
     """
 
     image: np.ndarray
@@ -71,18 +72,19 @@ class Scene:
 
 
 def draw_scene(rng: np.random.Generator, size: int) -> Scene:
-    """Draw one scene of 2 to 5 objects, each 20 % to 60 % of the side wide."""
+    """Draw a scene, `size` pixels wide, of 2 to 5 objects, each 20 % to 60 % of the side wide."""
     image = _texture(rng, size)
-    covers, labels = [], []
+    covers: list[np.ndarray] = []
+    labels: list[int] = []
     for _ in range(rng.integers(2, 6)):
         name = list(SHAPES)[rng.integers(len(SHAPES))]
         cover = _shape(rng, name, size)
         image = np.where(cover[..., None], _texture(rng, size), image)
-        # What lies in front hides what lies behind.
+        # Each object occludes those drawn before.
         covers = [behind & ~cover for behind in covers] + [cover]
         labels.append(SHAPES[name])
     image = image + rng.normal(0, 4, image.shape)  # sensor noise
-    # An object hidden but for a few pixels is no object: a tenth of the smallest one's area.
+    # Drop objects of which less than a tenth of the smallest object's bounding box is visible.
     visible = [i for i, cover in enumerate(covers) if cover.sum() >= 0.1 * (0.2 * size) ** 2]
     return Scene(
         image.clip(0, 255).astype(np.uint8),
@@ -92,7 +94,12 @@ def draw_scene(rng: np.random.Generator, size: int) -> Scene:
 
 
 def make_scenes(root: Path, spec: ScenesSpec, processes: int = 2) -> Path:
-    """Write the data set below `root` unless it is there already; an interrupted one is made anew.
+    """Write the data set below `root` if it is missing -> `root`. An interrupted one is redrawn.
+
+    Args:
+        root: the folder of the data set.
+        spec: size and seed.
+        processes: number of worker processes.
 
     Raises:
         FileExistsError: `root` holds scenes of another spec.
@@ -103,7 +110,7 @@ def make_scenes(root: Path, spec: ScenesSpec, processes: int = 2) -> Path:
     if done.is_file():
         if done.read_text() != wanted:
             raise FileExistsError(
-                f"'{root}' holds scenes of another spec:\n{done.read_text()}\nwanted:\n{wanted}\n"
+                f"'{root}' holds scenes of another spec:\n{done.read_text()}\nrequested:\n{wanted}\n"
                 "Choose another folder, or delete this one"
             )
         return root
@@ -146,7 +153,7 @@ def _write_labelled(
     for index, scene in enumerate(scenes):
         name = f"{split}_{index:06d}"
         shutil.copy(images / f"{name}.jpg", ade / "images" / long_name)
-        if split == "train":  # labels are few, images are not: these count as unlabelled too
+        if split == "train":  # pretraining sees the images of the labelled data too
             shutil.copy(images / f"{name}.jpg", root / "unlabelled")
         Image.fromarray(scene.semantic()).save(folders[2] / f"{name}.png")
     annotations = json.dumps(_coco_annotations(scenes, split, spec.size))
@@ -156,7 +163,8 @@ def _write_labelled(
 def _coco_annotations(scenes: list[Scene], split: str, size: int) -> dict:
     from pycocotools import mask as rle_codec
 
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for image_id, scene in enumerate(scenes, start=1):
         name = f"{split}_{image_id - 1:06d}.jpg"
         images.append(dict(id=image_id, file_name=name, width=size, height=size))
@@ -178,11 +186,12 @@ def _coco_annotations(scenes: list[Scene], split: str, size: int) -> dict:
 
 
 def _generator(seed: int, split: str, index: int) -> np.random.Generator:
+    """A generator of its own for each image, so that processes can draw in any order."""
     return np.random.default_rng([seed, ("unlabelled", "train", "val").index(split), index])
 
 
 def _texture(rng: np.random.Generator, size: int) -> np.ndarray:
-    """(size, size, 3) float in 0..255: stripes, checks, dots or clouds of two colours."""
+    """(size, size, 3) float in 0..255: stripes, checks, dots or clouds of two colors."""
     y, x = _pixel_grid(size)
     angle, period = rng.uniform(0, np.pi), rng.uniform(0.05, 0.2) * size
     u = (x * np.cos(angle) + y * np.sin(angle)) * 2 * np.pi / period + rng.uniform(0, 2 * np.pi)
@@ -205,10 +214,10 @@ def _texture(rng: np.random.Generator, size: int) -> np.ndarray:
 def _shape(rng: np.random.Generator, name: str, size: int) -> np.ndarray:
     """(size, size) bool of a shape at a random place, scale and rotation."""
     radius = rng.uniform(0.2, 0.6) * size / 2
-    centre = rng.uniform(0.5 * radius, size - 0.5 * radius, 2)
+    center = rng.uniform(0.5 * radius, size - 0.5 * radius, 2)
     angle = rng.uniform(0, 2 * np.pi)
     y, x = _pixel_grid(size)
-    x, y = (x - centre[0]) / radius, (y - centre[1]) / radius
+    x, y = (x - center[0]) / radius, (y - center[1]) / radius
     x, y = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     distance, direction = np.hypot(x, y), np.arctan2(y, x)
     if name == "disc":
@@ -219,14 +228,15 @@ def _shape(rng: np.random.Generator, name: str, size: int) -> np.ndarray:
         return (np.abs(x) <= 0.8) & (np.abs(y) <= 0.8)
     if name == "cross":
         return (np.maximum(np.abs(x), np.abs(y)) <= 1) & (np.minimum(np.abs(x), np.abs(y)) <= 0.3)
-    if name == "triangle":  # inside three half-planes at distance 1/2 from the centre
+    if name == "triangle":  # three half-planes at distance 0.55 from the center
         sector = np.mod(direction, 2 * np.pi / 3) - np.pi / 3
         return distance * np.cos(sector) <= 0.55
-    # A star's outline falls from 1 at a tip to 0.4 between two.
+    # A star: the radius falls from 1.1 at the tips to 0.4 halfway between them.
     to_tip = np.abs(np.mod(direction, 2 * np.pi / 5) - np.pi / 5) / (np.pi / 5)
     return distance <= 0.4 + 0.7 * to_tip**2
 
 
 def _pixel_grid(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """y and x of the pixel centers, each (size, size)."""
     y, x = np.mgrid[0:size, 0:size]
     return y + 0.5, x + 0.5

@@ -1,4 +1,4 @@
-"""A folder of images, without labels or annotation file."""
+"""Folders of images without labels or annotation file."""
 
 import hashlib
 import multiprocessing
@@ -15,8 +15,8 @@ from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
 from mmmim.data.cache import ImageCache
-from mmmim.data.photo import BrokenImage, DecodedPhoto, Photo
-from mmmim.data.transforms import PhotoCrop
+from mmmim.data.image_file import DecodedImage, ImageDecodeError, ImageFile
+from mmmim.data.transforms import ImageFileCrop
 from mmmim.registry import DATASETS, TRANSFORMS
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
@@ -24,26 +24,26 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
 
 @DATASETS.register_module()
 class UnlabelledImages(Dataset):
-    """Every image below a folder, at any depth.
+    """All images below a folder, at any depth.
 
-    A file that cannot be read is named in a warning, counted, and replaced by the next one that
-    can; `broken_files()` lists them. Item i of epoch e is augmented by a generator seeded with
-    (seed, e, i), so that an item does not depend on the worker, the process or the history: see
-    `EpochSampler`.
+    An unreadable file is named in a warning, and replaced by the next readable one; `broken_files()`
+    lists them. Item i of epoch e is augmented with a generator seeded by (seed, e, i), so that an item
+    does not depend on workers, processes or interruptions: see `EpochSampler`.
 
     Args:
-        data_root: the folder. Relative names start at the working directory.
-        data_prefix: a folder inside it, such as "train/".
-        pipeline: configs of transforms, the last of which gives a uint8 tensor (3, H, W); the first
-            reads a `Photo` if it is a `PhotoCrop`, else a PIL image.
-        seed: of the augmentation.
-        extensions: what counts as an image, lower case.
-        cache_gb: decode every image once, at the start, if all of them take no more than this, in
-            10^9 bytes, in each process that trains; 0 decodes at each use.
+        data_root: the folder; relative paths start at the working directory.
+        data_prefix: a subfolder to read, such as "train/".
+        pipeline: configs of transforms. The first takes an `ImageFile` if it is an `ImageFileCrop`,
+            otherwise a PIL image; the last returns uint8 (3, H, W).
+        seed: seed of the augmentation.
+        extensions: file extensions of images, in lower case.
+        cache_gb: if not 0, decode all images once at the start and keep them in memory; the limit of
+            this memory per training process, in 10^9 bytes. 0 decodes at each use.
 
     Raises:
-        FileNotFoundError: the folder is not there, or holds no image.
-        ValueError: the images take more than `cache_gb`.
+        FileNotFoundError: the folder does not exist, or holds no image.
+        PermissionError: a folder cannot be listed.
+        ValueError: the decoded images take more than `cache_gb`.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class UnlabelledImages(Dataset):
         # One array instead of a million objects, whose reference counts would make every forked
         # worker copy the list.
         names = list_names(self.folder, tuple(extensions))
-        print_log(f"{len(names)} images below {self.folder}", logger="current")
+        print_log(f"found {len(names)} images below '{self.folder}'", logger="current")
         self._names = np.array([os.fsencode(name) for name in names])
         steps = [TRANSFORMS.build(step) for step in pipeline]
         self.transform = v2.Compose(steps)
-        self._reads_photos = isinstance(steps[0], PhotoCrop) if steps else False
+        self._reads_files = isinstance(steps[0], ImageFileCrop) if steps else False
         self.seed = seed
         # One flag per file in shared memory: workers set it, the main process reads it.
         self._broken = multiprocessing.RawArray("b", len(self._names))
@@ -74,10 +74,11 @@ class UnlabelledImages(Dataset):
         return len(self._names)
 
     def __getitem__(self, draw: int) -> dict:
-        """`draw` is epoch * len + index. -> dict(inputs=uint8 tensor (3, H, W)).
+        """The image of `draw` = epoch * len + index -> dict(inputs=uint8 tensor (3, H, W)).
 
         Raises:
             RuntimeError: no file of the folder can be read.
+            FileSystemError: the file system failed, see `ImageFile`.
         """
         index = draw % len(self)
         for step in range(len(self)):
@@ -86,22 +87,22 @@ class UnlabelledImages(Dataset):
                 continue
             try:
                 inputs = self._augment(self._open(position), item_seed(self.seed, draw))
-            except BrokenImage as error:
+            except ImageDecodeError as error:
                 self._broken[position] = 1
-                warnings.warn(f"skipped {self.file(position)}: {error}", stacklevel=2)
+                warnings.warn(f"skipped '{self.file(position)}': {error}", stacklevel=2)
                 continue
             return dict(inputs=inputs)
         raise RuntimeError(
-            f"none of the {len(self)} images in {self.folder} can be read; "
-            "the warnings above name the first reason for each"
+            f"none of the {len(self)} images below '{self.folder}' can be read: see the reasons in the "
+            "warnings above, and replace the files or set another data_root"
         )
 
-    def _open(self, position: int) -> Photo | DecodedPhoto:
-        return self._cache[position] if self._cache else Photo(self.file(position))
+    def _open(self, position: int) -> ImageFile | DecodedImage:
+        return self._cache[position] if self._cache else ImageFile(self.file(position))
 
-    def _augment(self, photo: Photo | DecodedPhoto, seed: int) -> Tensor:
-        image = photo if self._reads_photos else photo.to_pil()
-        state = torch.get_rng_state()  # the CPU's alone: in the main process a GPU's must not move
+    def _augment(self, photo: ImageFile | DecodedImage, seed: int) -> Tensor:
+        image = photo if self._reads_files else photo.to_pil()
+        state = torch.get_rng_state()  # of the CPU: a GPU's generator must not change
         torch.default_generator.manual_seed(seed)
         try:
             return self.transform(image)
@@ -109,7 +110,7 @@ class UnlabelledImages(Dataset):
             torch.set_rng_state(state)
 
     def broken_files(self) -> list[Path]:
-        """Files that were found unreadable so far, by any worker of this process."""
+        """Files that any worker of this process has found unreadable so far."""
         return [self.file(i) for i, broken in enumerate(self._broken) if broken]
 
     def file(self, index: int) -> Path:
@@ -118,15 +119,17 @@ class UnlabelledImages(Dataset):
 
 
 def list_images(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[Path]:
-    """`list_names`, with the folder."""
+    """Paths of the image files below `folder`; see `list_names`."""
     return [folder / name for name in list_names(folder, extensions)]
 
 
 def list_names(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[str]:
-    """Image files below `folder`, sorted folder by folder; links are followed, hidden ones left out.
+    """Image files below `folder`, relative to it, sorted folder by folder.
+
+    Links are followed; hidden files and folders are skipped.
 
     Raises:
-        FileNotFoundError: there is no such folder, or no image in it.
+        FileNotFoundError: the folder does not exist, or holds no image.
         PermissionError: a folder cannot be listed.
     """
     if not folder.is_dir():
@@ -149,17 +152,20 @@ def list_names(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[s
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
-    """Folders below `folder`, itself as "", and their files; no link back to a folder above."""
+    """(relative path, files) of `folder`, whose path is "", and of all folders below it.
+
+    Hidden folders are skipped, and links to a folder above, which would not end.
+    """
 
     def fail(error: OSError) -> None:
         raise error
 
     for parent, folders, files in os.walk(folder, followlinks=True, onerror=fail):
         real = os.path.realpath(parent)
-        above = [os.path.join(parent, name) for name in folders if not name.startswith(".")]
+        children = [os.path.join(parent, name) for name in folders if not name.startswith(".")]
         folders[:] = [
             os.path.basename(path)
-            for path in above
+            for path in children
             if not (os.path.islink(path) and f"{real}/".startswith(f"{os.path.realpath(path)}/"))
         ]
         relative = os.path.relpath(parent, folder)

@@ -1,49 +1,96 @@
-"""From the command line to a config: the flags that training and testing share."""
+"""Config files: found by path or by name, read, and searched."""
 
-import argparse
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from mmengine import Config, DictAction
+from mmengine import Config
 
-LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
-
-
-def common_arguments(description: str) -> argparse.ArgumentParser:
-    """OpenMMLab's flags that training and testing share."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("config", help="config file")
-    parser.add_argument("--work-dir", help="where logs and checkpoints go (work_dirs/<config>)")
-    parser.add_argument(
-        "--cfg-options", nargs="+", action=DictAction, help="override settings: key=value ..."
-    )
-    parser.add_argument("--launcher", choices=LAUNCHERS, default="none", help="job launcher")
-    # torch.distributed.launch passes it; torchrun sets LOCAL_RANK instead.
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0)
-    return parser
+PACKAGE = Path(__file__).parent.parent
 
 
-def load_config(args: argparse.Namespace) -> Config:
-    """Read the config and apply the shared flags.
+def config_folder() -> Path:
+    """The folder of the packaged configs: in a checkout `configs/`, in a wheel `mmmim/.mim/configs`."""
+    packaged = PACKAGE / ".mim/configs"
+    return packaged if packaged.is_dir() else PACKAGE.parent / "configs"
+
+
+def find_config(name: str) -> Path:
+    """A config file by its path, or a packaged config by its name.
+
+    "configs/mae/vit-b.py", "mae/vit-b.py" and "mae/vit-b" name the same packaged config. A file of
+    that path goes first.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: no such file and no such packaged config; the message lists similar ones.
     """
-    if not Path(args.config).is_file():
-        raise FileNotFoundError(
-            f"no config '{args.config}'; the configs of this project lie below configs/"
-        )
-    cfg = Config.fromfile(args.config)
-    if args.cfg_options:
-        cfg.merge_from_dict(args.cfg_options)
-    cfg.launcher = args.launcher
-    cfg.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(args.config)
-    local_rank = os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK", str(args.local_rank))
-    os.environ.setdefault("LOCAL_RANK", local_rank)
+    if Path(name).is_file():
+        return Path(name)
+    folder = config_folder()
+    inner = name.removeprefix("configs/").removesuffix(".py")
+    if (packaged := folder / f"{inner}.py").is_file():
+        return packaged
+    family = inner.partition("/")[0]
+    names = sorted(p.relative_to(folder).with_suffix("").as_posix() for p in folder.glob("*/*.py"))
+    names = [n for n in names if not n.startswith("_base_")]
+    similar = [n for n in names if n.startswith(f"{family}/")] or sorted(
+        {n.partition("/")[0] + "/..." for n in names}
+    )
+    raise FileNotFoundError(
+        f"no config file '{name}', and no packaged config of that name; there are {', '.join(similar)}"
+    )
+
+
+def load_config(
+    name: str,
+    cfg_options: dict[str, Any] | None = None,
+    launcher: str = "none",
+    work_dir: str | None = None,
+    suffix: str = "",
+) -> Config:
+    """Read a config and apply the flags that training and testing share.
+
+    Args:
+        name: see `find_config`.
+        cfg_options: dotted key -> value, of `--cfg-options`.
+        launcher: "none", "pytorch", "slurm" or "mpi".
+        work_dir: for logs and checkpoints; default `work_dirs/<folder>/<config><suffix>`.
+        suffix: of the default work dir, for what the flags change in the recipe.
+
+    Raises:
+        FileNotFoundError: see `find_config`.
+    """
+    path = find_config(name)
+    cfg = Config.fromfile(path)
+    if cfg_options:
+        cfg.merge_from_dict(cfg_options)
+    cfg.launcher = launcher
+    # The folder is part of it: several methods have a recipe of the same name.
+    default = f"work_dirs/{path.resolve().parent.name}/{path.stem}{suffix}"
+    cfg.work_dir = work_dir or cfg.get("work_dir") or default
+    if launcher == "mpi":
+        os.environ.setdefault("LOCAL_RANK", os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK", "0"))
     return cfg
 
 
-def default_work_dir(config: str) -> str:
-    """work_dirs/<folder>/<config>: the same recipe name occurs for several methods."""
-    path = Path(config)
-    return f"work_dirs/{path.resolve().parent.name}/{path.stem}"
+def backbone_config(model: dict[str, Any]) -> dict[str, Any]:
+    """The config of a model's backbone, without wrappers: PixMIM's method, FrozenBackbone.
+
+    Raises:
+        ValueError: the model has no backbone.
+    """
+    inner = model.get("method", model.get("host", model))
+    if "backbone" not in inner:
+        raise ValueError(f"expected a model with a backbone, got one with {list(model)}")
+    backbone = inner["backbone"]
+    return backbone.get("backbone", backbone)
+
+
+def all_dicts(node: Any) -> Iterator[dict[str, Any]]:
+    """Every dict at or below `node`."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    for child in node if isinstance(node, (list, tuple)) else ():
+        yield from all_dicts(child)

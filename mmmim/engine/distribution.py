@@ -1,23 +1,30 @@
 """Several processes, with GPUs and without."""
 
+import inspect
 import os
 import subprocess
+from typing import Any
 
 import torch
 from mmengine import Config
 from mmengine.logging import print_log
 
-from mmmim.launch.model import replace_sync_bn
+from mmmim.engine.config import all_dicts
+from mmmim.registry import HOOKS
 
-# Hooks that call a method's parts, which FSDP gathers for the whole of it alone.
-LOOKERS = ("PredictionHook", "AlignmentHook", "NearestNeighbourHook", "SegmentationProbeHook")
+
+def launched_processes(launcher: str) -> int:
+    """Number of processes that torchrun, SLURM or MPI started."""
+    if launcher == "none":
+        return 1
+    names = ("WORLD_SIZE", "SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE")
+    return int(next((os.environ[name] for name in names if os.environ.get(name)), 1))
 
 
 def set_ddp(cfg: Config) -> None:
-    """DDP whose gradients live in its buckets: the memory of one copy of all weights less.
+    """DDP with `gradient_as_bucket_view`, which saves one copy of the gradients.
 
-    No search for unused parameters unless the config asks: no method has any. A static graph would add
-    nothing to that.
+    No method has unused parameters, so the search for them is off unless the config turns it on.
     """
     if cfg.launcher == "none" or "model_wrapper_cfg" in cfg or "runner_type" in cfg:
         return
@@ -30,37 +37,38 @@ def set_ddp(cfg: Config) -> None:
 
 
 def set_fsdp(cfg: Config) -> None:
-    """`--fsdp`: weights, gradients and moments are shared out over the processes, block by block.
+    """`--fsdp`: shard weights, gradients and moments over the processes, block by block.
 
     Raises:
-        ValueError: one process; `load_from`, which is read before weights are shared out; clipping,
-            of which each process would know its own share of the norm alone.
+        ValueError: a single process; `load_from`, which is read before weights are sharded; clipping.
     """
     if cfg.launcher == "none":
-        raise ValueError("--fsdp shares weights out over processes: start them by tools/dist_train.sh")
+        raise ValueError("--fsdp shards weights over processes: start several with tools/dist_train.sh")
     if cfg.get("load_from") and not cfg.get("resume"):
-        raise ValueError("--fsdp does not take load_from; start an encoder with --pretrained")
+        raise ValueError("--fsdp does not support load_from: start the encoder with --pretrained")
     if cfg.optim_wrapper.get("clip_grad"):
         raise ValueError(
-            "--fsdp does not clip gradients, got optim_wrapper.clip_grad="
-            f"{dict(cfg.optim_wrapper.clip_grad)}: leave one of them out"
+            "--fsdp does not support gradient clipping, since each rank sees only its shard's norm: "
+            f"remove --fsdp or optim_wrapper.clip_grad={dict(cfg.optim_wrapper.clip_grad)}"
         )
     cfg.runner_type, cfg.strategy = "FlexibleRunner", dict(type="BlockFSDPStrategy")
-    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not _looks(hook)]
-    cfg.default_hooks = {k: hook for k, hook in cfg.default_hooks.items() if not _looks(hook)}
+    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not _calls_model_parts(hook)]
+    cfg.default_hooks = {k: h for k, h in cfg.default_hooks.items() if not _calls_model_parts(h)}
 
 
-def _looks(hook: dict | None) -> bool:
-    return hook is not None and hook["type"].rpartition(".")[2] in LOOKERS
+def _calls_model_parts(hook: dict[str, Any] | None) -> bool:
+    """Whether a hook calls parts of the model, whose weights FSDP gathers only for the whole model."""
+    built: Any = HOOKS.get(hook["type"]) if hook else None
+    return built is not None and getattr(inspect.unwrap(built), "calls_model_parts", False)
 
 
 def fit_to_cpu(cfg: Config) -> None:
-    """Make a config written for GPUs run without one, in one process or several."""
+    """Let a config for several GPUs run without one, in one process or several."""
     if cfg.launcher == "none":
         return
     if not torch.distributed.is_initialized():
-        # mmengine's own initialisation calls torch.cuda.set_device, also for gloo; it skips
-        # itself where a process group exists.
+        # mmengine's own initialization calls torch.cuda.set_device, for gloo too; it is skipped if a
+        # process group exists.
         torch.distributed.init_process_group("gloo", **_rendezvous(cfg.launcher))
     if "model_wrapper_cfg" in cfg:
         cfg.model_wrapper_cfg.device_ids = None
@@ -68,10 +76,18 @@ def fit_to_cpu(cfg: Config) -> None:
         print_log("no GPU: SyncBN becomes BN, with statistics per process", logger="current")
 
 
-def _rendezvous(launcher: str) -> dict:
-    """Who meets where, as `init_process_group` takes it.
+def replace_sync_bn(model: dict[str, Any]) -> bool:
+    """Turn every dict(type="SyncBN") of a model's config into BN -> whether there was one."""
+    found = [node for node in all_dicts(model) if node.get("type") == "SyncBN"]
+    for node in found:
+        node["type"] = "BN"
+    return bool(found)
 
-    torchrun says it in the environment. Of SLURM it is read as mmengine reads it on GPUs
+
+def _rendezvous(launcher: str) -> dict[str, Any]:
+    """Arguments of `init_process_group`.
+
+    torchrun sets them in the environment. SLURM's variables are read as mmengine reads them on GPUs
     (mmengine/dist/utils.py, _init_dist_slurm).
     """
     if launcher == "pytorch":

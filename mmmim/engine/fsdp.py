@@ -1,4 +1,6 @@
-"""Sharding a method's weights over processes, block by block."""
+"""FSDP of pretraining methods, block by block."""
+
+from typing import Any
 
 import torch
 from mmengine._strategy import FSDPStrategy
@@ -8,29 +10,29 @@ from mmengine.registry import FUNCTIONS, STRATEGIES
 from torch import Tensor, nn
 from torch.distributed import gather_object
 
-from mmmim.layers.conv_block import ConvBlock
-from mmmim.layers.transformer import Block
-from mmmim.layers.window_block import WindowBlock
+from mmmim.backbones.conv_stages import ConvBlock
+from mmmim.backbones.mixed_windows import WindowBlock
+from mmmim.layers.block import Block
 
 
 @FUNCTIONS.register_module()
 def wrap_blocks(module: nn.Module, recurse: bool, nonwrapped_numel: int) -> bool:
-    """FSDP's `auto_wrap_policy`: each block of a backbone or decoder is gathered as one."""
+    """FSDP's `auto_wrap_policy`: shard and gather each block of a backbone or decoder as a unit."""
     return recurse or isinstance(module, (Block, ConvBlock, WindowBlock))
 
 
 @STRATEGIES.register_module()
 class BlockFSDPStrategy(FSDPStrategy):
-    """mmengine's FSDPStrategy for the methods: on a CPU too, and with their parameter groups.
+    """mmengine's FSDPStrategy that also works on CPUs and with the methods' parameter groups.
 
-    A shard has neither the name nor the shape that weight decay is decided by, so each parameter
-    keeps them as `whole_name` and `whole_shape`. Checkpoints are whole, as a single process writes
-    them, and load without FSDP.
+    Parameter groups depend on a parameter's name and shape, which sharding changes, so each parameter
+    keeps the original ones as `whole_name` and `whole_shape`. Checkpoints are unsharded, equal those
+    of a single process, and load without FSDP.
     """
 
-    def __init__(self, **kwargs) -> None:
+    def __init__(self, **kwargs: Any) -> None:
         wrapper = dict(type="MMFullyShardedDataParallel", auto_wrap_policy="wrap_blocks")
-        # On a CPU there is nothing to offload, and FSDP dies of it (torch 2.11).
+        # Offloading is for GPUs; on a CPU it crashes (torch 2.11).
         offload = dict(offload_to_cpu=True, rank0_only=True) if torch.cuda.is_available() else {}
         whole = dict(
             state_dict_type="FULL_STATE_DICT",
@@ -39,54 +41,57 @@ class BlockFSDPStrategy(FSDPStrategy):
         )
         super().__init__(model_wrapper=wrapper, state_dict_cfg=whole, **kwargs)
 
-    def build_model(self, model: nn.Module | dict) -> nn.Module:
-        model = super().build_model(model)
-        for name, parameter in model.named_parameters():
+    def build_model(self, model: nn.Module | dict[str, Any]) -> nn.Module:
+        """Build the model, and note each parameter's name and shape before sharding."""
+        built: Any = super().build_model(model)
+        for name, parameter in built.named_parameters():
             parameter.whole_name, parameter.whole_shape = name, parameter.shape
-        return model
+        return built
 
-    def build_optim_wrapper(self, optim_wrapper, model: nn.Module | None = None) -> OptimWrapper:
-        """Raises ValueError for float16.
+    def build_optim_wrapper(self, optim_wrapper: Any, model: nn.Module | None = None) -> OptimWrapper:
+        """Build the optim wrapper.
 
-        A fused optimiser asks its own process alone whether a gradient overflowed, so that some
-        would take a step and others not (torch 2.11, amp/grad_scaler.py:GradScaler.step).
+        Raises:
+            ValueError: float16 with loss scaling. With a fused optimizer each rank checks only its own
+                shard for overflow, so some ranks would skip a step that others take (torch 2.11,
+                amp/grad_scaler.py:GradScaler.step).
         """
         built = super().build_optim_wrapper(optim_wrapper, model)
         scaler = getattr(built, "loss_scaler", None)
         if scaler is not None and scaler.is_enabled():
             raise ValueError(
-                "--fsdp trains in bfloat16 or float32, got float16 with loss scaling: set "
-                "optim_wrapper.dtype=bfloat16, or leave --fsdp or --amp out on a GPU without it"
+                "--fsdp supports bfloat16 or float32, got float16 with loss scaling: set "
+                "optim_wrapper.dtype=bfloat16 or, on a GPU without bfloat16, remove --fsdp or --amp"
             )
         return built
 
     def optim_state_dict(self) -> dict:
-        """What a plain optimiser of whole parameters would give.
+        """The state dict of an optimizer of unsharded parameters, complete on rank 0 only.
 
-        Only the first process, which writes it, gets it; the others send theirs, a parameter at a time.
-        FSDP's own came out wrong on a CPU (torch 2.11), and mmengine calls it as torch 2.0 asked. A
-        shard is a stretch of the flattened parameter, in the order of the processes.
+        Rank 0, which writes the checkpoint, gathers one parameter at a time. FSDP's own function gave
+        wrong results on a CPU (torch 2.11), and mmengine calls it with the arguments of torch 2.0. A
+        shard is a contiguous slice of the flattened parameter, in the order of the ranks.
         """
         optimizer = self.optim_wrapper.optimizer
         state = {}
         for i, parameter in enumerate(_parameters(optimizer)):
             mine = {key: value.cpu() for key, value in optimizer.state.get(parameter, {}).items()}
-            shards = [{}] * get_world_size() if is_main_process() else None
+            shards: Any = [{}] * get_world_size() if is_main_process() else None
             gather_object(mine, shards)
             if shards:
                 state[i] = _join(shards, parameter.whole_shape)
         return {**self.optim_wrapper.state_dict(), "state": state}
 
     def load_optim_state_dict(self, state_dict: dict) -> None:
-        """Each process takes its stretch of what `optim_state_dict`, or a plain optimiser, gave."""
+        """Load a state dict of `optim_state_dict` or a plain optimizer; each rank takes its slices."""
         parameters = _parameters(self.optim_wrapper.optimizer)
         lengths = all_gather_object([p.numel() for p in parameters])
         state = {}
-        for i, of_all in enumerate(zip(*lengths, strict=True)):
-            start = sum(of_all[: get_rank()])
-            stop = start + of_all[get_rank()]
+        for i, shard_lengths in enumerate(zip(*lengths, strict=True)):
+            start = sum(shard_lengths[: get_rank()])
+            stop = start + shard_lengths[get_rank()]
             state[i] = {
-                # A copy: the view would keep the whole moment alive beside its stretch.
+                # Copied, since a view would keep the whole moment in memory.
                 key: value.flatten()[start:stop].clone() if value.ndim else value
                 for key, value in state_dict["state"].get(i, {}).items()
             }
@@ -98,13 +103,13 @@ class BlockFSDPStrategy(FSDPStrategy):
         return super()._wrap_model(model)
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[nn.Parameter]:
-    """In the order in which a state_dict counts them."""
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Any]:
+    """All parameters, in the order in which a state dict numbers them."""
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
 def _join(shards: list[dict[str, Tensor]], shape: torch.Size) -> dict[str, Tensor]:
-    """Moments of the whole parameter; of what has no dimensions, such as the step, one is taken."""
+    """Concatenate the shards' moments to `shape`; take scalars, such as the step, from the first."""
     found = [shard for shard in shards if shard]
     return {
         key: torch.cat([s[key] for s in found]).view(shape) if value.ndim else value

@@ -1,18 +1,20 @@
-"""Parameter groups: layer-wise learning rates and who is exempt from weight decay."""
+"""Parameter groups: layer-wise learning rates, and exemptions from weight decay."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from mmengine.logging import MMLogger
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import OPTIMIZERS
 from mmengine.utils.dl_utils.parrots_wrapper import SyncBatchNorm
 from torch import nn
 
+from mmmim.methods.base import unwrap_model
 from mmmim.registry import OPTIM_WRAPPER_CONSTRUCTORS, OPTIM_WRAPPERS
 
-# torch's own norms, exactly: detectron2 exempts these from weight decay (solver/build.py:203), and
-# not its LayerNorm over channels, whose counterpart is torchvision's LayerNorm2d, a subclass.
+# Exactly these types, without subclasses: detectron2 exempts torch's norms from weight decay
+# (solver/build.py:203), but not its own LayerNorm over channels. The latter corresponds to
+# torchvision's LayerNorm2d, a subclass of nn.LayerNorm.
 NORMS = {
     nn.BatchNorm1d,
     nn.BatchNorm2d,
@@ -24,28 +26,28 @@ NORMS = {
 }
 
 
-# One pass over all parameters instead of a few per tensor; the same update but for rounding.
+# A fused optimizer updates all parameters in one pass; the result differs by rounding only.
 FUSED = {name: dict(fused=True) for name in ("Adam", "AdamW", "SGD")}
 
 
-SHARD = "_fsdp_wrapped_module."  # what FSDP puts into names
+SHARD = "_fsdp_wrapped_module."  # FSDP inserts this into parameter names
 
 
 def whole(name: str, parameter: nn.Parameter) -> tuple[str, int]:
-    """Name and number of dimensions, before FSDP sharded it (see `BlockFSDPStrategy`)."""
+    """Name and number of dimensions of a parameter before FSDP (see `BlockFSDPStrategy`)."""
     shape = getattr(parameter, "whole_shape", parameter.shape)
     return getattr(parameter, "whole_name", name), len(shape)
 
 
 @dataclass(frozen=True)
 class ParameterPlan:
-    """How one parameter is trained.
+    """Depth, learning rate and weight decay of one parameter.
 
     Attributes:
         name: full name in the model.
-        layer: its depth in the backbone; outside it, one more than the last.
-        lr_scale: factor on the learning rate.
-        weight_decay: its own weight decay.
+        layer: depth in the backbone (`get_layer_depth`); `num_layers` + 1 outside the backbone.
+        lr_scale: factor on the base learning rate.
+        weight_decay: weight decay of this parameter.
     """
 
     name: str
@@ -58,19 +60,23 @@ class ParameterPlan:
 class LayerDecayOptimWrapperConstructor:
     """Groups trainable parameters by learning rate and weight decay.
 
-    A parameter of `backbone.layer_of(name)` = i learns at `layer_decay ** (n - i)` of the base
-    rate, n = num_layers + 1; everything outside the backbone at the base rate.
+    A backbone parameter at depth i = `backbone.get_layer_depth(name)` gets the base learning rate times
+    `layer_decay ** (n - i)`, n = `num_layers` + 1; parameters outside the backbone get the base rate.
+    Adam, AdamW and SGD are fused unless the config sets `fused`.
 
     Args:
         optim_wrapper_cfg: config of the optim wrapper, with `optimizer`.
-        paramwise_cfg: `layer_decay` (1.0), and factors on the weight decay: `flat_decay_mult` of
-            1-D parameters, `norm_decay_mult` of norms, `bias_decay_mult` of biases, and
-            `custom_keys` {part of a name: factor}, the longest match first. All default to 1;
-            custom_keys go before norm, norm before bias, bias before flat. `lr_keys` {beginning of a
-            name: factor} is on the learning rate, besides the layer's.
+        paramwise_cfg: the rules; all are optional, and all factors default to 1.
+            `layer_decay`: learning rate of a layer, relative to the next one.
+            `lr_keys`: {prefix of a name: factor on the learning rate}, in addition to `layer_decay`.
+            The first of these that applies is the factor on the weight decay:
+            `custom_keys`: {part of a name: factor}, the longest match first.
+            `norm_decay_mult`: factor for norms.
+            `bias_decay_mult`: factor for biases.
+            `flat_decay_mult`: factor for 1-D parameters.
 
     Raises:
-        ValueError: an unknown key in paramwise_cfg.
+        ValueError: `paramwise_cfg` has an unknown key.
     """
 
     KEYS = {
@@ -87,10 +93,13 @@ class LayerDecayOptimWrapperConstructor:
         self.optimizer = self.wrapper.pop("optimizer")
         self.rules = dict(paramwise_cfg or {})
         if unknown := set(self.rules) - self.KEYS:
-            raise ValueError(f"paramwise_cfg takes {sorted(self.KEYS)}, got also {sorted(unknown)}")
+            raise ValueError(
+                f"the keys of paramwise_cfg must be among {sorted(self.KEYS)}, got {sorted(unknown)}"
+            )
 
     def __call__(self, model: nn.Module) -> OptimWrapper:
-        model = model.module if is_model_wrapper(model) else model
+        """Build the optim wrapper of a model with a `backbone`, and log the parameter groups."""
+        model = unwrap_model(model)
         plans = self.plan(model)
         parameters = {whole(name, p)[0]: p for name, p in model.named_parameters()}
         groups: dict[tuple, dict] = {}
@@ -104,13 +113,13 @@ class LayerDecayOptimWrapperConstructor:
                 ),
             )
             group["params"].append(parameters[plan.name])
-        MMLogger.get_current_instance().info(summarise(plans))
+        MMLogger.get_current_instance().info(summarize(plans))
         fused = FUSED.get(self.optimizer["type"], {})
         optimizer = OPTIMIZERS.build({**fused, **self.optimizer, "params": list(groups.values())})
         return OPTIM_WRAPPERS.build(self.wrapper, default_args=dict(optimizer=optimizer))
 
-    def plan(self, model: nn.Module) -> list[ParameterPlan]:
-        """What happens to every trainable parameter of `model`, in the model's order."""
+    def plan(self, model: Any) -> list[ParameterPlan]:
+        """The plan of every trainable parameter of `model`, in the model's order."""
         decay = self.rules.get("layer_decay", 1.0)
         last = model.backbone.num_layers + 1
         norms = {n.replace(SHARD, "") for n, m in model.named_modules() if type(m) in NORMS}
@@ -120,7 +129,7 @@ class LayerDecayOptimWrapperConstructor:
                 continue
             name, ndim = whole(shard_name, parameter)
             inside = name.startswith("backbone.")
-            layer = model.backbone.layer_of(name.removeprefix("backbone.")) if inside else last
+            layer = model.backbone.get_layer_depth(name.removeprefix("backbone.")) if inside else last
             is_norm = name.rpartition(".")[0] in norms
             factor = self._decay_factor(name, is_norm, ndim == 1)
             weight_decay = self.optimizer.get("weight_decay", 0.0) * factor
@@ -144,14 +153,14 @@ class LayerDecayOptimWrapperConstructor:
         return rules.get("flat_decay_mult", 1.0) if is_flat else 1.0
 
 
-def summarise(plans: list[ParameterPlan]) -> str:
-    """One line per group: layer, lr scale, weight decay, number of parameters tensors."""
+def summarize(plans: list[ParameterPlan]) -> str:
+    """One line per group: depth, lr scale, weight decay, number of parameter tensors."""
     groups: dict[tuple, int] = {}
     for plan in plans:
         key = (plan.layer, plan.lr_scale, plan.weight_decay)
         groups[key] = groups.get(key, 0) + 1
     rows = (
-        f"  layer {layer:>2}  lr x {scale:<8.4g} weight decay {decay:<6g} {count} tensors"
+        f"  depth {layer:>2}  lr x {scale:<8.4g} weight decay {decay:<6g} {count} tensors"
         for (layer, scale, decay), count in sorted(groups.items())
     )
     return "parameter groups:\n" + "\n".join(rows)

@@ -1,147 +1,143 @@
-"""What a run starts or goes on from."""
+"""The weights that a run starts from, continues or tests."""
 
 from pathlib import Path
 
 from mmengine import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from mmmim.checkpoints import find_format, position_grid, read_checkpoint, to_mmmim
-from mmmim.hooks.method import method_of
+from mmmim.checkpoints import convert, find_format, position_grid, read_checkpoint
+from mmmim.engine.config import backbone_config
+from mmmim.methods import is_method
+from mmmim.methods.base import Method, unwrap_model
 
-# Backbones whose whole knowledge of the pretraining image size is the side of their position table.
+# Backbones for which the image size of pretraining is no more than the size of the position table.
 TAKES_IMAGE_SIZE = ("ViT", "ClassTokenViT")
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:
-    """`--resume` alone continues the work dir's last checkpoint, `--resume PATH` that one.
+    """`--resume` continues the last checkpoint of the work dir, `--resume PATH` that checkpoint.
 
-    Without it, a work dir that holds checkpoints is refused rather than written over.
+    Without it, a work dir that holds checkpoints is refused, not overwritten.
 
     Raises:
         FileNotFoundError: PATH does not exist.
-        FileExistsError: the work dir holds checkpoints and `--resume` was not given.
+        FileExistsError: the work dir holds checkpoints, and `--resume` was not given.
     """
     if resume is None:
         if find_latest_checkpoint(cfg.work_dir):
             raise FileExistsError(
-                f"'{cfg.work_dir}' already holds checkpoints. Continue them with --resume, or keep "
-                "them and choose another --work-dir"
+                f"'{cfg.work_dir}' already holds checkpoints: continue them with --resume, or choose "
+                "another --work-dir"
             )
         return
     if resume != "auto" and not Path(resume).is_file():
         raise FileNotFoundError(f"--resume: no checkpoint '{resume}'")
     if resume == "auto" and not find_latest_checkpoint(cfg.work_dir):
-        return  # a job that always says --resume starts here, from load_from if it has one
+        return  # a job that always passes --resume starts here, from load_from if it is set
     cfg.resume = True
     cfg.load_from = None if resume == "auto" else resume
 
 
 def set_pretrained(cfg: Config, checkpoint: str) -> None:
-    """Start the backbone from a checkpoint of any format that `mmmim.checkpoints` reads.
+    """`--pretrained`: start the backbone from a checkpoint of any known format.
 
     Raises:
         FileNotFoundError: the file does not exist.
-        ValueError: the config has no backbone to start.
+        ValueError: the config has no backbone.
     """
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(f"--pretrained: no checkpoint '{checkpoint}'")
-    model = cfg.model.get("host", cfg.model)  # PixMIM is its host with another target
-    if "backbone" not in model:
-        raise ValueError(f"--pretrained needs a model with a backbone, got {list(model)}")
-    _backbone(model)["init_cfg"] = dict(type="mmmim.PretrainedBackbone", checkpoint=checkpoint)
+    backbone = backbone_config(cfg.model)
+    backbone["init_cfg"] = dict(type="mmmim.PretrainedBackbone", checkpoint=checkpoint)
 
 
-def start_method(runner: Runner) -> None:
-    """`load_from` of a pretraining run: all of a method's weights, decoder included, any known format.
+def load_method(runner: Runner) -> None:
+    """`load_from` of a pretraining run: all weights of the method, decoder included, any known format.
 
-    That of a transfer run is mmengine's, which forgives what is missing.
+    Transfer runs use mmengine's non-strict loading.
 
     Raises:
-        ValueError: the checkpoint lacks something that the method has, or has another size; of a
-            transfer run, it has no weight of the backbone by its name.
+        ValueError: a weight of the method is missing or has another shape; in a transfer run, the file
+            has no weight of the backbone under its name.
     """
     path = runner.cfg.get("load_from")
     if not path or runner.cfg.get("resume"):
         return
-    if runner.cfg.get("default_scope") != "mmmim":
+    model = unwrap_model(runner.model)
+    if not isinstance(model, Method):
         _check_backbone_loads(runner, path)
         return
-    state, _ = to_mmmim(read_checkpoint(path))
+    state, _ = convert(read_checkpoint(path))
     try:
-        method_of(runner).load_state_dict(state)
+        model.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(
-            f"load_from='{path}' does not hold all of this method: {error}. For an encoder alone "
-            "use --pretrained"
+            f"load_from='{path}' does not hold all weights of this method: {error}. For an encoder "
+            "alone use --pretrained"
         ) from error
-    runner._has_loaded = True  # mmengine would load it again, and forgive what is missing
+    runner._has_loaded = True  # or mmengine would load it again, non-strictly
     runner.logger.info(f"load_from {path}: all {len(state)} weights loaded")
 
 
 def _check_backbone_loads(runner: Runner, path: str) -> None:
-    names = {name for name in method_of(runner).state_dict() if name.startswith("backbone.")}
+    names = {n for n in unwrap_model(runner.model).state_dict() if n.startswith("backbone.")}
     if Path(path).is_file() and not names & read_checkpoint(path).keys():
         raise ValueError(
-            f"load_from='{path}' has no weight of this model's backbone by its name, so training would "
-            "start from scratch: start the backbone from it by --pretrained"
+            f"load_from='{path}' has no weight of this model's backbone under its name, so training "
+            "would start from scratch: start the backbone from it with --pretrained"
         )
 
 
-def set_tested(cfg: Config, checkpoint: str) -> None:
-    """Fit the config to the checkpoint of a whole model that is about to be loaded.
+def prepare_test(cfg: Config, checkpoint: str) -> None:
+    """Let the config of a test take its weights from `checkpoint` alone.
 
     Raises:
         FileNotFoundError: the file does not exist.
     """
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(f"no checkpoint '{checkpoint}'")
-    _backbone(cfg.model).pop("init_cfg", None)  # the checkpoint holds the backbone
+    backbone_config(cfg.model).pop("init_cfg", None)  # the checkpoint holds the backbone
     take_image_size(cfg, checkpoint)
 
 
-def load_tested(runner: Runner, checkpoint: str) -> None:
-    """All of a model's weights, from a run of its config or from an official file of it.
+def load_for_test(runner: Runner, checkpoint: str) -> None:
+    """Load all weights of a model strictly, from a run of its config or an official file of it.
 
-    Strictly: mmengine alone would evaluate random weights for whatever the file lacks.
+    mmengine alone would evaluate random weights for whatever the file lacks.
 
     Raises:
-        ValueError: the checkpoint lacks something that the model has, or has something else.
+        ValueError: the checkpoint lacks a weight of the model, or has others.
     """
     state = read_checkpoint(checkpoint)
     if find_format(state):
-        state, left_out = to_mmmim(state)
+        state, left_out = convert(state)
         if left_out:
-            runner.logger.warning(f"{checkpoint}: not read: {', '.join(left_out)}")
+            runner.logger.warning(f"{checkpoint}: unused: {', '.join(left_out)}")
     try:
-        method_of(runner).load_state_dict(state)
+        unwrap_model(runner.model).load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"'{checkpoint}' is not a checkpoint of this config: {error}") from error
-    runner._has_loaded = True  # nothing else is to be loaded before the test
+    runner._has_loaded = True  # nothing else may be loaded before the test
 
 
 def take_image_size(cfg: Config, checkpoint: str | None) -> None:
-    """In transfer, a ViT without `img_size` keeps the checkpoint's position table as it is.
+    """Set `img_size` of a transfer model's ViT, if it has none, to the checkpoint's.
 
-    ViTDet's `pretrain_img_size`: a table that every forward pass resizes to what comes.
+    This keeps the position table of the checkpoint (ViTDet's `pretrain_img_size`), which each forward
+    pass resizes to the image.
     """
-    if not checkpoint or not Path(checkpoint).is_file() or cfg.get("default_scope") == "mmmim":
+    if not checkpoint or not Path(checkpoint).is_file() or is_method(cfg.model):
         return
-    backbone = _backbone(cfg.model)
+    backbone = backbone_config(cfg.model)
     if "img_size" in backbone or str(backbone.get("type")).split(".")[-1] not in TAKES_IMAGE_SIZE:
         return
     if grid := position_grid(checkpoint):
         backbone["img_size"] = grid * backbone.get("patch_size", 16)
 
 
-def coming_checkpoint(cfg: Config) -> str | None:
-    """The file that training will start or go on from."""
+def resolve_checkpoint(cfg: Config) -> str | None:
+    """The file that training will start from or continue."""
     if cfg.get("resume"):
         return cfg.get("load_from") or find_latest_checkpoint(cfg.work_dir)
-    start = _backbone(cfg.model).get("init_cfg")
+    start = backbone_config(cfg.model).get("init_cfg")
     return cfg.get("load_from") or (start.get("checkpoint") if isinstance(start, dict) else None)
-
-
-def _backbone(model: dict) -> dict:
-    """FrozenBackbone is its backbone, frozen."""
-    backbone = model.get("backbone", {})
-    return backbone.get("backbone", backbone)

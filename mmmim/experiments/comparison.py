@@ -1,15 +1,4 @@
-"""Does pretraining pay? Fine-tune from a checkpoint and from scratch, several seeds, one table.
-
-python tools/compare.py NAME [--pretrain CONFIG] [--checkpoint PATH] [--at EPOCH ...] [--seeds N ...]
-    [--detection CONFIG] [--segmentation CONFIG] [--data DIR] [--out DIR]
-
-Pretrains with CONFIG on the embedded scenes, or takes the weights of PATH, then fine-tunes detection
-and segmentation from them and from scratch, with the same budget, on the few labelled scenes. With
---at, the checkpoints of these epochs are compared too: the curve of gain against pretraining time.
-Interrupted, it goes on where it stood; what is finished is not run again, and scratch is shared by
-all methods with the same transfer configs. The curve's earlier epochs take the first seed alone.
-Writes OUT/NAME.md and OUT/NAME.png.
-"""
+"""Compare fine-tuning from a pretrained checkpoint with training from scratch, over several seeds."""
 
 import argparse
 import statistics
@@ -18,26 +7,29 @@ from pathlib import Path
 
 import matplotlib
 
+from mmmim.atomic import write_bytes, write_text
+from mmmim.engine.config import config_folder
+from mmmim.experiments.training import Training, run_all
+from mmmim.visualization import figure_png
+
 matplotlib.use("Agg")
-from experiment import Training, run_all
-from files import figure_png, write_whole
 from matplotlib import pyplot as plt
 
-from mmmim.data.scenes import ScenesSpec, make_scenes
+from mmmim.data.synthetic import ScenesSpec, make_scenes
 
-TINY = Path(__file__).parent.parent / "configs/tiny"
+TINY = config_folder() / "tiny"
 TASKS = {"detection": ("box AP", "mask AP"), "segmentation": ("mIoU",)}
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a backbone starts from.
+    """The initial weights of a backbone.
 
     Attributes:
-        name: of its row.
-        checkpoint: None is scratch.
-        epoch: of pretraining, for the curve.
-        seeds: that fine-tune from it.
+        name: name of the table row.
+        checkpoint: file of the weights; None is scratch.
+        epoch: epochs of pretraining, the x value of the curve.
+        seeds: seeds of the fine-tuning runs.
     """
 
     name: str
@@ -46,22 +38,62 @@ class Start:
     seeds: tuple[int, ...]
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("name", help="of the row and the files, such as pixmim_vit")
-    parser.add_argument("--pretrain", default=str(TINY / "pixmim_vit_scenes.py"))
-    parser.add_argument("--checkpoint", type=Path, help="take these weights, do not pretrain")
-    parser.add_argument("--at", type=int, nargs="*", default=[], help="epochs of the curve")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--detection", default=str(TINY / "mask-rcnn_vit_scenes.py"))
-    parser.add_argument("--segmentation", default=str(TINY / "upernet_vit_scenes.py"))
-    parser.add_argument("--data", type=Path, default=Path("data/scenes"))
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/compare"))
-    return parser.parse_args()
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "name", help="name of the table row and of the output files, such as pixmim_vit"
+    )
+    parser.add_argument(
+        "--pretrain",
+        metavar="CONFIG",
+        default=str(TINY / "pixmim_vit_scenes.py"),
+        help="pretraining config (default: the packaged tiny/pixmim_vit_scenes)",
+    )
+    parser.add_argument("--checkpoint", type=Path, help="start from these weights, without pretraining")
+    parser.add_argument(
+        "--at",
+        metavar="EPOCH",
+        type=int,
+        nargs="*",
+        default=[],
+        help="also compare the checkpoints of these epochs, multiples of 10 (default: the last alone)",
+    )
+    parser.add_argument(
+        "--seeds",
+        metavar="SEED",
+        type=int,
+        nargs="+",
+        default=[0, 1, 2],
+        help="seeds of the fine-tuning runs (default: 0 1 2)",
+    )
+    parser.add_argument(
+        "--detection",
+        metavar="CONFIG",
+        default=str(TINY / "mask-rcnn_vit_scenes.py"),
+        help="detection config (default: the packaged tiny/mask-rcnn_vit_scenes)",
+    )
+    parser.add_argument(
+        "--segmentation",
+        metavar="CONFIG",
+        default=str(TINY / "upernet_vit_scenes.py"),
+        help="segmentation config (default: the packaged tiny/upernet_vit_scenes)",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="FOLDER",
+        type=Path,
+        default=Path("data/scenes"),
+        help="folder of the synthetic scenes, drawn if missing (default: data/scenes)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        default=Path("work_dirs/compare"),
+        help="folder of the runs, the table and the curve (default: work_dirs/compare)",
+    )
 
 
-def main() -> None:
-    args = parse_args()
+def run(args: argparse.Namespace) -> None:
     make_scenes(args.data, ScenesSpec())
     environment = dict(SCENES=str(args.data))
     scratch = Start("scratch", None, 0, tuple(args.seeds))
@@ -84,13 +116,14 @@ def main() -> None:
         for start in starts
     }
     text = markdown(table)
-    write_whole(args.out / f"{args.name}.md", text)
+    write_text(args.out / f"{args.name}.md", text)
     draw_curve(table, args.out / f"{args.name}.png")
     print(text)
     print(f"wrote {args.out / args.name}.md and .png")
 
 
 def _pretrained_starts(args: argparse.Namespace, environment: dict[str, str]) -> list[Start]:
+    """Pretrain, unless a checkpoint is given; only the last epoch is fine-tuned with all seeds."""
     if args.checkpoint:
         return [Start(args.name, args.checkpoint, 1, tuple(args.seeds))]
     training = Training(f"pretrain {args.name}", args.pretrain, args.out / args.name / "pretrain")
@@ -100,7 +133,10 @@ def _pretrained_starts(args: argparse.Namespace, environment: dict[str, str]) ->
     epochs = sorted({*args.at, int(last.stem.removeprefix("epoch_"))})
     files = [training.work_dir / f"epoch_{epoch}.pth" for epoch in epochs]
     if missing := [str(f) for f in files if not f.is_file()]:
-        raise FileNotFoundError(f"--at takes multiples of 10 up to the last epoch; no {missing}")
+        raise FileNotFoundError(
+            "--at takes multiples of 10 up to the last epoch, whose checkpoints exist, but there is no "
+            f"{', '.join(missing)}"
+        )
     return [
         Start(
             f"{args.name}, {epoch} epochs",
@@ -126,7 +162,10 @@ def _fine_tuning(args: argparse.Namespace, start: Start, task: str, seed: int) -
 
 
 def markdown(table: dict[Start, dict[str, list[float]]]) -> str:
-    """Mean and range over the seeds per start and metric, and the gain over scratch's same seeds."""
+    """Table of mean and range over seeds per start and metric, with the gain over scratch.
+
+    The gain compares equal seeds.
+    """
     metrics = list(next(iter(table.values())))
     lines = [
         f"| from | seeds | {' | '.join(metrics)} |",
@@ -149,7 +188,10 @@ def markdown(table: dict[Start, dict[str, list[float]]]) -> str:
 
 
 def draw_curve(table: dict[Start, dict[str, list[float]]], path: Path) -> None:
-    """Each metric against epochs of pretraining; epoch 0 is scratch, bars are the seeds' range."""
+    """Plot each metric over pretraining epochs.
+
+    Epoch 0 is scratch; error bars are the range over seeds.
+    """
     metrics = list(next(iter(table.values())))
     figure, axes = plt.subplots(1, len(metrics), figsize=(4 * len(metrics), 3.2))
     for axis, metric in zip(axes, metrics, strict=True):
@@ -158,11 +200,7 @@ def draw_curve(table: dict[Start, dict[str, list[float]]], path: Path) -> None:
         below = [m - min(v[metric]) for m, v in zip(means, table.values(), strict=True)]
         above = [max(v[metric]) - m for m, v in zip(means, table.values(), strict=True)]
         axis.errorbar(epochs, means, yerr=[below, above], marker="o", capsize=3)
-        axis.set(title=metric, xlabel="epochs of pretraining (0: scratch)", ylabel="percent")
+        axis.set(title=metric, xlabel="pretraining epochs (0: scratch)", ylabel="percent")
         axis.set_ylim(bottom=0)
     figure.tight_layout()
-    write_whole(path, figure_png(figure))
-
-
-if __name__ == "__main__":
-    main()
+    write_bytes(path, figure_png(figure))

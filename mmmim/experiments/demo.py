@@ -1,10 +1,4 @@
-"""The whole way in minutes: unlabelled scenes, PixMIM, Mask R-CNN and UperNet, one table.
-
-python tools/demo.py [--out DIR] [--fresh]
-
-Run again after an interruption it goes on where it stood; run again after it is done it prints the
-table again.
-"""
+"""The demo: PixMIM on synthetic scenes, then Mask R-CNN and UperNet from scratch and from PixMIM."""
 
 import argparse
 import os
@@ -12,24 +6,24 @@ import shutil
 import time
 from pathlib import Path
 
-from experiment import Result, Training, run_all
-from report import Section, loss_curves, png, prediction_picture, write_report
 from rich.console import Console
 from rich.table import Table
 from torchvision.io import decode_image
 
-import mmmim
-from mmmim.data.scenes import ScenesSpec, make_scenes
+from mmmim.data.synthetic import ScenesSpec, make_scenes
+from mmmim.engine.config import PACKAGE, config_folder
+from mmmim.experiments.report import Section, loss_curves, png, prediction_picture, write_report
+from mmmim.experiments.training import Result, Training, run_all
 
-ROOT = Path(__file__).parent.parent
-TINY = ROOT / "configs/tiny"
+TINY = config_folder() / "tiny"
 PRETRAIN = str(TINY / "pixmim_vit_scenes.py")
 TASKS = {
     "detection": str(TINY / "mask-rcnn_vit_scenes.py"),
     "segmentation": str(TINY / "upernet_vit_scenes.py"),
 }
-# MIM needs an hour on two cores before it pays; the demo continues from weights that took it.
-SHIPPED = Path(mmmim.__file__).parent / "weights/pixmim_vit_scenes.pth"
+# Pretraining from scratch takes an hour on two cores before it helps (docs/results.md), so the demo
+# continues from shipped weights.
+SHIPPED = PACKAGE / "weights/pixmim_vit_scenes.pth"
 CONTINUE = (
     f"load_from={SHIPPED}",
     "train_cfg.max_epochs=2",
@@ -44,38 +38,42 @@ STARTS = ("scratch", "pretrained")
 METRICS = {"detection": ("box AP", "mask AP"), "segmentation": ("mIoU",)}
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("work_dirs/demo"))
-    parser.add_argument("--fresh", action="store_true", help="delete earlier results first")
-    return parser.parse_args()
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("work_dirs/demo"),
+        help="folder for data, runs and the report (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="delete the results of an earlier demo first"
+    )
 
 
-def main() -> None:
-    args = parse_args()
+def run(args: argparse.Namespace) -> None:
     console = Console()
     began = time.time()
     if args.fresh:
         shutil.rmtree(args.out, ignore_errors=True)
 
-    console.rule("1  scenes")
+    console.rule("1  synthetic scenes")
     spec = ScenesSpec()
     data = make_scenes(args.out / "scenes", spec)
     console.print(
         f"{data}: {spec.unlabelled + spec.labelled} images without labels, "
-        f"{spec.labelled} with labels, {spec.validation} to validate on"
+        f"{spec.labelled} with labels, {spec.validation} for validation"
     )
     environment = dict(SCENES=str(data))
 
     console.rule("2  PixMIM on all images")
     console.print(
-        f"Continues from {SHIPPED.name}, weights that this project trained on these scenes "
-        "(docs/results.md): from nothing, it pays after an hour on two cores, not after minutes."
+        f"Continues from {SHIPPED.name}, which this project pretrained on these scenes "
+        "(docs/results.md). Pretraining from scratch takes an hour on two cores before it helps."
     )
     pretraining = Training("PixMIM", PRETRAIN, args.out / "pixmim", CONTINUE)
     (pretrained,) = run_all([pretraining], environment)
 
-    console.rule("3  fine-tuning on the few labelled images")
+    console.rule("3  fine-tuning on the labelled images")
     trainings = {
         (task, start): Training(
             f"{task} from {start}",
@@ -89,7 +87,7 @@ def main() -> None:
     }
     results = dict(zip(trainings, run_all(list(trainings.values()), environment), strict=True))
 
-    console.rule("4  result")
+    console.rule("4  results")
     rows = result_rows(results)
     print_table(console, rows)
     report = args.out / "report.html"
@@ -100,7 +98,7 @@ def main() -> None:
 
 
 def result_rows(results: dict[tuple[str, str], Result]) -> list[list[str]]:
-    """Head and rows of the table: scratch beside pretrained."""
+    """Header and rows of the table: task and metric, scratch, pretrained, gain."""
     rows = [["", *STARTS, "gain"]]
     for task, metrics in METRICS.items():
         scratch, pretrained = (results[task, start] for start in STARTS)
@@ -119,21 +117,21 @@ def result_rows(results: dict[tuple[str, str], Result]) -> list[list[str]]:
 
 
 def print_table(console: Console, rows: list[list[str]]) -> None:
-    """The table, with a word on what it is worth."""
-    table = Table(*rows[0], title="64 labelled images, one seed, the same budget")
+    """Print the table, with a note on its significance."""
+    table = Table(*rows[0], title="64 labelled images, one seed, equal budgets")
     for column in table.columns[1:]:
         column.justify = "right"
     for row in rows[1:]:
         table.add_row(*row)
     console.print(table)
     console.print(
-        "One seed is an anecdote: docs/results.md has three, and the curve over pretraining time."
+        "One seed proves little: docs/results.md has three, and the gain over pretraining time."
     )
 
 
 def write(report, rows, pretraining, pretrained, trainings, results, environment) -> None:
-    """Collect the pictures and write the page."""
-    os.environ.update(environment)  # the configs read it
+    """Collect the pictures and write the report."""
+    os.environ.update(environment)  # the configs read SCENES
     curves = {"PixMIM": {"pretraining": pretrained.losses}}
     sections = []
     for task in TASKS:
@@ -143,7 +141,7 @@ def write(report, rows, pretraining, pretrained, trainings, results, environment
     sections.append(
         Section(
             "Reconstructions",
-            "Original; what the encoder sees; its reconstruction; the low-frequency target.",
+            "Original, visible patches, reconstruction, low-frequency target.",
             png(decode_image(str(last))),
         )
     )
@@ -158,20 +156,16 @@ def write(report, rows, pretraining, pretrained, trainings, results, environment
         )
     commands = "\n".join(" ".join(["python", *r.command]) for r in (pretrained, *results.values()))
     intro = (
-        "<p>PixMIM continued on unlabelled scenes from shipped weights; Mask R-CNN and UperNet "
-        "fine-tuned from scratch and from it on 64 labelled scenes, one seed, the same budget.</p>"
+        "<p>PixMIM continues from shipped weights on unlabelled scenes. Mask R-CNN and UperNet are "
+        "trained on 64 labelled scenes from scratch and from PixMIM, one seed, equal budgets.</p>"
         f"<details><summary>Commands</summary><pre>{commands}</pre></details>"
     )
-    write_report(report, "mmmim: the demo", intro, rows, sections)
+    write_report(report, "mmmim demo", intro, rows, sections)
 
 
 def next_command() -> str:
-    """What to try next."""
+    """The next command to try."""
     return (
-        "Next, your own images, in a folder of any depth:\n"
-        "  IMAGES=/path/to/images .venv/bin/python tools/train.py configs/tiny/pixmim_vit_photos.py"
+        "Next, pretrain on your own images, in a folder of any depth:\n"
+        "  IMAGES=/path/to/images mmmim train tiny/pixmim_vit_photos"
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,4 @@
-"""Trainings as steps of an experiment: each is run once, continued when interrupted, and measured.
-
-Shared by demo.py and compare.py.
-"""
+"""Training runs of an experiment: each runs once, is resumed after an interruption, and is measured."""
 
 import json
 import os
@@ -12,11 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from files import write_whole
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-TRAIN = Path(__file__).with_name("train.py")
-# Scalars of mmengine's log -> what the tables call them, and the factor to percent.
+from mmmim.atomic import write_text
+
+TRAIN = (sys.executable, "-m", "mmmim", "train")
+# Scalar of mmengine's log -> (name in the tables, factor to percent).
 METRICS = {
     "coco/bbox_mAP": ("box AP", 100),
     "coco/segm_mAP": ("mask AP", 100),
@@ -26,14 +24,14 @@ METRICS = {
 
 @dataclass(frozen=True)
 class Training:
-    """One call of tools/train.py.
+    """One call of `mmmim train`.
 
     Attributes:
-        name: for people.
-        config: config file.
-        work_dir: where it writes; `result.json` appears there when it is done.
-        options: of --cfg-options, "key=value" each.
-        pretrained: checkpoint of the backbone, or None.
+        name: its name in progress bars and errors.
+        config: the config: a file, or the name of a packaged one.
+        work_dir: its work dir; `result.json` is written there at the end.
+        options: values of --cfg-options, "key=value" each.
+        pretrained: checkpoint that the backbone starts from, or None.
     """
 
     name: str
@@ -43,8 +41,8 @@ class Training:
     pretrained: Path | None = None
 
     def command(self) -> list[str]:
-        """The call, as a user would type it."""
-        command = [sys.executable, str(TRAIN), self.config, "--work-dir", str(self.work_dir)]
+        """The command line."""
+        command = [*TRAIN, self.config, "--work-dir", str(self.work_dir)]
         if self.pretrained:
             command += ["--pretrained", str(self.pretrained)]
         if self.options:
@@ -52,19 +50,20 @@ class Training:
         return command
 
     def checkpoint(self) -> Path:
-        """Its last checkpoint."""
+        """Path of the last checkpoint, once there is one."""
         return Path((self.work_dir / "last_checkpoint").read_text().strip())
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a finished training gave.
+    """Result of a finished training.
 
     Attributes:
-        metrics: name -> value in percent, of the last evaluation.
-        losses: (step, loss) as logged.
-        seconds: time in training steps, summed over interruptions.
-        memory_mb: peak resident memory of the training process.
+        metrics: name -> value of the last evaluation, in percent.
+        losses: (step, loss) of the log.
+        seconds: time spent in training steps, summed over interruptions.
+        memory_mb: peak resident memory of the training process, in MiB.
+        command: command line without the Python interpreter.
     """
 
     metrics: dict[str, float]
@@ -75,14 +74,22 @@ class Result:
 
 
 class TrainingFailed(RuntimeError):
-    """A training ended with an error; its log says which."""
+    """A training ended with an error, or its work dir holds another one."""
 
 
 def run_all(trainings: list[Training], environment: dict[str, str]) -> list[Result]:
-    """Run the trainings, one a core, with a progress bar each. Finished ones are not run again.
+    """Run trainings in parallel, one per core, with a progress bar each; skip finished ones.
+
+    Args:
+        trainings: what to run.
+        environment: environment variables to set, besides those of this process.
+
+    Returns:
+        their results, in the same order.
 
     Raises:
-        TrainingFailed: one of them failed; the others are finished first.
+        TrainingFailed: a training failed, raised when the others have finished; or a work dir holds
+            the result of another command.
     """
     cores = min(len(os.sched_getaffinity(0)), len(trainings))
     threads = max(len(os.sched_getaffinity(0)) // cores, 1)
@@ -103,16 +110,16 @@ def _run(training: Training, environment: dict, progress: Progress, task) -> Res
     if result_file.is_file():
         result = _load(result_file)
         _check_same(training.work_dir, result.command, command[1:])
-        progress.update(task, completed=1, note="done before")
+        progress.update(task, completed=1, note="already done")
         return result
     training.work_dir.mkdir(parents=True, exist_ok=True)
-    begun = training.work_dir / "command.json"  # what an interrupted training was
+    begun = training.work_dir / "command.json"  # the command, in case the training is interrupted
     if begun.is_file():
         _check_same(training.work_dir, json.loads(begun.read_text()), command[1:])
-    write_whole(begun, json.dumps(command[1:]))
+    write_text(begun, json.dumps(command[1:]))
     if (training.work_dir / "last_checkpoint").is_file():
-        command.insert(3, "--resume")  # before --work-dir: it takes the last checkpoint
-        progress.update(task, note="continues")
+        command.insert(len(TRAIN) + 1, "--resume")  # before --work-dir, so that it takes no path
+        progress.update(task, note="resumed")
     log = training.work_dir / "log.txt"
     with log.open("a") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
@@ -125,7 +132,7 @@ def _run(training: Training, environment: dict, progress: Progress, task) -> Res
     if status != 0:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-5:])
         raise TrainingFailed(f"'{training.name}' failed; the end of {log}:\n{tail}")
-    result = _summarise(training, usage.ru_maxrss / 1024)
+    result = _summarize(training, usage.ru_maxrss / 1024)
     _save(result, result_file)
     progress.update(task, completed=1, note=_headline(result))
     return result
@@ -134,13 +141,13 @@ def _run(training: Training, environment: dict, progress: Progress, task) -> Res
 def _check_same(work_dir: Path, begun: list[str], wanted: list[str]) -> None:
     if begun != wanted:
         raise TrainingFailed(
-            f"'{work_dir}' holds the result of another command:\n  {' '.join(begun)}\nwanted:\n"
-            f"  {' '.join(wanted)}\nChoose another name or folder, or delete it"
+            f"'{work_dir}' holds the result of another command:\n  {' '.join(begun)}\nrequested:\n"
+            f"  {' '.join(wanted)}\nChoose another name or folder, or delete this one"
         )
 
 
 def _watch(training: Training, progress: Progress, task, finished: threading.Event) -> None:
-    """Move the bar with the last logged step."""
+    """Update the progress bar from the log until the training has finished."""
     while not finished.wait(2):
         records = read_scalars(training.work_dir)
         steps = [r for r in records if "loss" in r]
@@ -151,13 +158,13 @@ def _watch(training: Training, progress: Progress, task, finished: threading.Eve
 
 
 def _total_steps(work_dir: Path, record: dict) -> float:
-    """Steps of the whole run, from the estimate that mmengine writes beside each loss."""
+    """Steps of the whole run, from mmengine's estimate of the remaining time."""
     eta = _last_eta(work_dir)
     return record["step"] + max(eta / max(record.get("time", 1.0), 1e-3), 1)
 
 
 def _last_eta(work_dir: Path) -> float:
-    """Seconds left, from the last line of the log that tells."""
+    """Seconds left, from the last line of the log with an ETA; 0 without one."""
     text = (work_dir / "log.txt").read_text(errors="replace")
     _, found, rest = text.rpartition("eta: ")
     if not found:
@@ -168,23 +175,24 @@ def _last_eta(work_dir: Path) -> float:
 
 
 def read_scalars(work_dir: Path) -> list[dict]:
-    """All records that mmengine logged into `work_dir`, interrupted runs first."""
+    """All records that mmengine logged in `work_dir`, in the order of its runs."""
     records = []
     for file in sorted(work_dir.glob("*/vis_data/scalars.json")):
         for line in file.read_text().splitlines():
             try:
                 records.append(json.loads(line))
-            except json.JSONDecodeError:  # the line that an interruption cut
+            except json.JSONDecodeError:  # a line cut by an interruption
                 continue
     return records
 
 
-def _summarise(training: Training, memory_mb: float) -> Result:
+def _summarize(training: Training, memory_mb: float) -> Result:
+    """Read the result of a training from its logs."""
     steps: dict[int, dict] = {}
     metrics: dict[str, float] = {}
     for record in read_scalars(training.work_dir):
         if "loss" in record:
-            steps[record["step"]] = record  # a step that was done again counts once
+            steps[record["step"]] = record  # steps repeated after resuming count once
         for key, (name, factor) in METRICS.items():
             if key in record:
                 metrics[name] = round(record[key] * factor, 2)
@@ -198,13 +206,14 @@ def _summarise(training: Training, memory_mb: float) -> Result:
 
 
 def _headline(result: Result) -> str:
+    """The metrics, or the last loss, for the progress bar."""
     if result.metrics:
         return ", ".join(f"{name} {value:.1f}" for name, value in result.metrics.items())
     return f"loss {result.losses[-1][1]:.3f}" if result.losses else ""
 
 
 def _save(result: Result, path: Path) -> None:
-    write_whole(path, json.dumps(asdict(result), indent=1))
+    write_text(path, json.dumps(asdict(result), indent=1))
 
 
 def _load(path: Path) -> Result:

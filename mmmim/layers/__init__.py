@@ -1,1 +1,1 @@
-"""Building blocks that backbones and decoders share."""
+"""Building blocks shared by backbones and decoders."""

@@ -1,20 +1,38 @@
-"""What every method shares: OpenMMLab's forward."""
+"""`Method`: what every pretraining method offers to runs, hooks and tools."""
 
-from mmengine.model import BaseModel
-from torch import Tensor
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+from mmengine.model import BaseModel, is_model_wrapper
+from torch import Tensor, nn
+
+from mmmim.backbones.base import Backbone
+from mmmim.masking import PatchMask
+from mmmim.visualization import Panel
 
 
 class Method(BaseModel):
-    """A method has a `backbone`, a `loss` and a `predict`; its forward chooses between them.
+    """A pretraining method: a `backbone`, a `loss`, and a `predict` to look at.
 
-    `backbone.*` of a checkpoint is all that transfer reads.
+    `backbone.*` of its checkpoint is all that transfer reads.
+
+    Attributes:
+        backbone: the encoder that is pretrained.
+        min_batch: smallest batch that `loss` and `predict` accept.
     """
 
-    def forward(self, inputs: Tensor, data_samples=None, mode: str = "loss"):
-        """Run one mode on (B, 3, H, W) float images, normalised by the data preprocessor.
+    backbone: Backbone
+    min_batch = 1
 
-        mode="loss" returns a dict with `loss`, mode="tensor" the backbone's feature maps,
-        mode="predict" a dict of what there is to look at.
+    def forward(self, inputs: Tensor, data_samples: Any = None, mode: str = "loss") -> Any:
+        """Run one mode of OpenMMLab's forward.
+
+        Args:
+            inputs: (B, 3, H, W) float, normalized by the data preprocessor.
+            data_samples: ignored.
+            mode: "loss" returns a dict with `loss`, "tensor" the feature maps of the backbone,
+                "predict" a dict of what there is to look at.
 
         Raises:
             ValueError: another mode.
@@ -27,7 +45,50 @@ class Method(BaseModel):
             return self.predict(inputs)
         raise ValueError(f"mode must be 'loss', 'tensor' or 'predict', got '{mode}'")
 
-    def count_patches(self, images: Tensor) -> int:
-        """L, the number of patches of one image."""
+    @abstractmethod
+    def loss(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) normalized -> a dict with the scalar `loss`, and what else to log."""
+
+    @abstractmethod
+    def draw_mask(self, images: Tensor) -> PatchMask:
+        """(B, 3, H, W) normalized -> the masks of one training step."""
+
+    @abstractmethod
+    def encode(self, images: Tensor, mask: PatchMask) -> Tensor:
+        """(B, 3, H, W) normalized and the masks of a step -> tokens of the encoder (N, T, D)."""
+
+    @abstractmethod
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) normalized -> a dict of what there is to look at, with `mask` (B, L)."""
+
+    @abstractmethod
+    def panels(self, images: Tensor) -> list[Panel]:
+        """uint8 (B, 3, H, W) -> captioned columns that show `predict` on these images."""
+
+    def timed_parts(self, images: Tensor) -> dict[str, Callable[[], object]]:
+        """Parts of a training step on (B, 3, H, W) normalized images that can be timed alone."""
+        return {}
+
+    def grid_of(self, images: Tensor) -> tuple[int, int]:
+        """(rows, columns) of patches of (B, 3, H, W) images."""
         p = self.backbone.patch_size
-        return (images.shape[2] // p) * (images.shape[3] // p)
+        return images.shape[2] // p, images.shape[3] // p
+
+    def num_patches(self, images: Tensor) -> int:
+        """L, the number of patches per image."""
+        rows, columns = self.grid_of(images)
+        return rows * columns
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) -> float, on the device of the model."""
+        return self.data_preprocessor(dict(inputs=images))["inputs"]
+
+    def denormalize(self, images: Tensor) -> Tensor:
+        """Inverse of `normalize`, as float in 0..1 on the CPU."""
+        preprocessor = self.data_preprocessor
+        return ((images * preprocessor.std + preprocessor.mean) / 255).clamp(0, 1).cpu()
+
+
+def unwrap_model(model: nn.Module) -> Any:
+    """The model of a runner without the wrapper for several processes."""
+    return model.module if is_model_wrapper(model) else model

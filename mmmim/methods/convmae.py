@@ -1,76 +1,111 @@
-"""ConvMAE: Masked Convolution Meets Masked Autoencoders (arXiv 2205.03892), and its fast form.
+"""ConvMAE: Masked Convolution Meets Masked Autoencoders (arXiv 2205.03892), and FastConvMAE.
 
-Masked patches are dropped before the first stage, not after the second: the official code computes
-the convolutional stages on the whole image, but nothing that it computes at a hidden patch reaches
-the loss, since the depthwise convolutions see masked input and the strided ones stay in a patch.
+Masked patches are dropped before the first stage. The official code drops them after the second: it
+computes the convolutional stages on the whole image, but nothing that it computes at a masked patch
+reaches the loss, since the depthwise convolutions read masked input and the strided ones stay inside a
+patch.
 """
 
-from torch import Tensor
+from typing import Any
 
-from mmmim.decoders import MultiScaleFusion, PixelDecoder
-from mmmim.masking import complementary_masks, count_parts
-from mmmim.methods.pixel_method import PixelMethod
+from torch import Tensor, nn
+
+from mmmim.backbones.base import StageEncoder
+from mmmim.backbones.conv_stages import merge_tokens
+from mmmim.masking import PatchMask, complementary_masks, random_mask
+from mmmim.methods.pixel_reconstruction import PixelDecoder, PixelReconstruction, PixelTarget
 from mmmim.registry import MODELS
-from mmmim.targets import PixelTarget
+
+
+class MultiScaleFusion(nn.Module):
+    """Project stages 1 and 2 to one token per patch, add them to stage 3, then normalize (section 3.2).
+
+    models_convmae.py:37-38, 170, 175 and 189-190 (`stage1_output_decode`, `stage2_output_decode`,
+    `norm`). Transfer reads none of it.
+
+    Args:
+        stage_dims: widths of the three stages.
+        stage_sides: tokens along one side of a patch, in stages 1 and 2.
+    """
+
+    def __init__(self, stage_dims: tuple[int, int, int], stage_sides: tuple[int, int]) -> None:
+        super().__init__()
+        self.stage1, self.stage2 = (
+            nn.Conv2d(dim, stage_dims[2], kernel_size=side, stride=side)
+            for dim, side in zip(stage_dims[:2], stage_sides, strict=True)
+        )
+        self.norm = nn.LayerNorm(stage_dims[2], eps=1e-6)
+
+    def forward(self, stages: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """(N, V, s, s, C1), (N, V, t, t, C2) and (N, V, C3) -> (N, V, C3)."""
+        first, second, last = stages
+        early = merge_tokens(first, self.stage1) + merge_tokens(second, self.stage2)
+        return self.norm(last + early.flatten(1, 3))
 
 
 @MODELS.register_module()
-class ConvMAE(PixelMethod):
+class ConvMAE(PixelReconstruction):
     """MAE with a hybrid encoder, whose stages are fused before the decoder.
 
     Args:
         backbone: config of a `ConvViT`.
-        decoder: embed_dims, depth and num_heads of the `PixelDecoder`; 512/8/16 where left out.
-        mask_ratio: share of hidden patches.
-        norm_pix: normalise the target patch by patch.
+        decoder: embed_dims, depth and num_heads of the `PixelDecoder`; default 512/8/16.
+        mask_ratio: share of masked patches.
+        norm_pix: normalize the target per patch.
         data_preprocessor: config of mmengine's `ImgDataPreprocessor`.
+        init_cfg: mmengine's.
 
     Raises:
         ValueError: the backbone has no stages.
     """
 
+    backbone: StageEncoder
+
     def __init__(
         self,
-        backbone: dict,
-        decoder: dict | None = None,
+        backbone: dict[str, Any],
+        decoder: dict[str, Any] | None = None,
         mask_ratio: float = 0.75,
         norm_pix: bool = True,
-        data_preprocessor: dict | None = None,
-        init_cfg: dict | None = None,
+        data_preprocessor: dict[str, Any] | None = None,
+        init_cfg: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
-        if not hasattr(self.backbone, "encode_visible_stages"):
+        if not isinstance(self.backbone, StageEncoder):
             raise ValueError(f"ConvMAE needs a ConvViT, got {type(self.backbone).__name__}")
-        grid, patch_size = self.backbone.grid, self.backbone.patch_size
-        self.fusion = MultiScaleFusion(self.backbone.stage_dims, self.backbone.sides)
+        self.fusion = MultiScaleFusion(self.backbone.stage_dims, self.backbone.stage_sides)
         self.decoder = PixelDecoder(
-            self.backbone.embed_dims, grid, patch_size, with_cls_token=False, **(decoder or {})
+            self.backbone.embed_dims,
+            self.backbone.grid_size,
+            self.backbone.patch_size,
+            with_cls_token=False,
+            **(decoder or {}),
         )
-        self.target = PixelTarget(patch_size, norm_pix)
+        self.target = PixelTarget(self.backbone.patch_size, norm_pix)
         self.mask_ratio = mask_ratio
 
-    def encode(self, images: Tensor, mask: Tensor, visible: int) -> Tensor:
-        """(B, 3, H, W) and mask (B, L) -> (B, V, D): visible patches, all stages in one."""
-        return self.fusion(self.backbone.encode_visible_stages(images, mask, visible))
+    def encode(self, images: Tensor, mask: PatchMask) -> Tensor:
+        """(B, 3, H, W) and N = K * B masks -> (N, V, D): visible patches, stages fused."""
+        return self.fusion(self.backbone.encode_visible_stages(images, mask))
 
 
 @MODELS.register_module()
 class FastConvMAE(ConvMAE):
-    """ConvMAE that sees every image under all its complementary masks at once.
+    """ConvMAE on all complementary masks of an image at once.
 
-    1 / (1 - mask_ratio) masks, each patch visible in exactly one: the encoder does the work of one
-    unmasked pass, but for the depthwise convolutions, which see a map per mask; every patch is
-    predicted from each mask that hides it.
+    1 / (1 - mask_ratio) masks show every patch exactly once. Together they cost one unmasked pass of
+    the encoder, except that the depthwise convolutions read one map per mask. Every patch is predicted
+    from each mask that hides it.
 
-    Alpha-VL/FastConvMAE models_fastconvmae.py; that code is written for a ratio of 0.75 alone.
+    Alpha-VL/FastConvMAE models_fastconvmae.py, which supports a ratio of 0.75 only.
     """
 
-    def draw_masks(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (K * B, L) bool: all complementary masks of each image."""
-        length = self.count_patches(images)
-        masks = complementary_masks(len(images), length, self.mask_ratio, images.device)
-        return masks.flatten(0, 1)
+    def draw_mask(self, images: Tensor) -> PatchMask:
+        """(B, 3, H, W) -> the K complementary masks of each image (K * B, L)."""
+        length = self.num_patches(images)
+        return complementary_masks(len(images), length, self.mask_ratio, images.device)
 
-    def count_visible(self, images: Tensor) -> int:
-        return self.count_patches(images) // count_parts(self.mask_ratio)
+    def draw_preview_mask(self, images: Tensor) -> PatchMask:
+        """(B, 3, H, W) -> one mask per image (B, L)."""
+        return random_mask(len(images), self.num_patches(images), self.mask_ratio, images.device)

@@ -1,20 +1,27 @@
-"""From a backbone's maps to what mmdet, mmseg and mmpretrain read."""
+"""Between the maps of a backbone and the heads of mmdet, mmseg and mmpretrain."""
 
-from mmmim.transfer.feature_pyramid import SimpleFeaturePyramid
-from mmmim.transfer.full_precision import FloatRoIExtractor, FloatRPNHead
-from mmmim.transfer.halved import AppendHalved
-from mmmim.transfer.loading import LoadLabelledImage
-from mmmim.transfer.padding import PadBorder
-from mmmim.transfer.pooling import NormedMean, ProbedMean, ProbedToken
+from mmmim.deprecation import register_old_names
+from mmmim.registry import MODELS
+from mmmim.transfer.float32_heads import FP32RoIExtractor, FP32RPNHead
+from mmmim.transfer.pooling import GlobalPoolNorm, ProbeClsToken, ProbeGlobalPool
+from mmmim.transfer.pyramids import AppendDownsampled, SimpleFeaturePyramid
+
+register_old_names(
+    MODELS,
+    AppendHalved=AppendDownsampled,
+    FloatRPNHead=FP32RPNHead,
+    FloatRoIExtractor=FP32RoIExtractor,
+    NormedMean=GlobalPoolNorm,
+    ProbedMean=ProbeGlobalPool,
+    ProbedToken=ProbeClsToken,
+)
 
 __all__ = [
-    "AppendHalved",
-    "FloatRPNHead",
-    "FloatRoIExtractor",
-    "LoadLabelledImage",
-    "NormedMean",
-    "PadBorder",
-    "ProbedMean",
-    "ProbedToken",
+    "AppendDownsampled",
+    "FP32RPNHead",
+    "FP32RoIExtractor",
+    "GlobalPoolNorm",
+    "ProbeClsToken",
+    "ProbeGlobalPool",
     "SimpleFeaturePyramid",
 ]

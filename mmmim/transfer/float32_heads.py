@@ -1,20 +1,24 @@
-"""mmdet's boxes in float32 under mixed precision: bfloat16 has multiples of 4 from 512 pixels on.
+"""mmdet heads with boxes in float32 under mixed precision: above 512, bfloat16 is exact to 4 pixels.
 
-mmdet takes anchors and regions to the type of the maps that a head gives or cuts; detectron2 decodes in
-float32 (modeling/box_regression.py:88).
+mmdet casts anchors and regions to the dtype of the maps; detectron2 decodes in float32
+(modeling/box_regression.py:88).
 """
+
+from typing import Any
 
 from torch import Tensor, nn
 
 from mmmim.registry import MODELS
 
-# mmdet is imported where it is needed: pretraining does without.
+# mmdet is imported inside functions: pretraining does not need it.
 
 
 @MODELS.register_module()
-def FloatRPNHead(**kwargs) -> nn.Module:
-    """mmdet's RPNHead, whose scores and box deltas are float32, and so its anchors
-    (base_dense_head.py:270, `dtype=cls_scores[0].dtype`)."""
+def FP32RPNHead(**kwargs: Any) -> nn.Module:
+    """mmdet's RPNHead with scores, box deltas and anchors in float32.
+
+    Anchors take the dtype of the scores (base_dense_head.py:270, `dtype=cls_scores[0].dtype`).
+    """
     from mmdet.models import RPNHead
 
     head = RPNHead(**kwargs)
@@ -23,9 +27,11 @@ def FloatRPNHead(**kwargs) -> nn.Module:
 
 
 @MODELS.register_module()
-def FloatRoIExtractor(**kwargs) -> nn.Module:
-    """mmdet's SingleRoIExtractor, given its maps in float32, and so its boxes
-    (single_level_roi_extractor.py, `rois.type_as`). Maps that a BatchNorm made are not."""
+def FP32RoIExtractor(**kwargs: Any) -> nn.Module:
+    """mmdet's SingleRoIExtractor with maps and boxes in float32.
+
+    Boxes take the dtype of the maps (single_level_roi_extractor.py, `rois.type_as`).
+    """
     from mmdet.models import SingleRoIExtractor
 
     extractor = SingleRoIExtractor(**kwargs)

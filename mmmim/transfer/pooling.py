@@ -1,4 +1,4 @@
-"""What a classifier reads of a backbone's maps."""
+"""Pooling for classifiers: from the maps of a backbone to one vector per image."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from mmmim.registry import MODELS
 
 
 @MODELS.register_module()
-class NormedMean(BaseModule):
-    """Mean over all positions, then LayerNorm: the `fc_norm` of MAE, ConvMAE and MaskAlign.
+class GlobalPoolNorm(BaseModule):
+    """Global average pooling, then LayerNorm: the `fc_norm` of MAE, ConvMAE and MaskAlign.
 
-    facebookresearch/mae models_vit.py:23-54. MixMIM norms before the mean: mmpretrain's
-    `GlobalAveragePooling` on its normed map.
+    facebookresearch/mae models_vit.py:23-54. MixMIM normalizes before pooling: use mmpretrain's
+    `GlobalAveragePooling` on its normalized map.
 
     Args:
-        channels: width of the last map.
+        channels: of the last map.
         eps: of the LayerNorm.
     """
 
@@ -30,19 +30,19 @@ class NormedMean(BaseModule):
 
 
 @MODELS.register_module()
-class ProbedMean(BaseModule):
-    """Mean over all positions, LayerNorm and BatchNorm, nothing learned: ConvMAE's linear probe.
+class ProbeGlobalPool(BaseModule):
+    """Global average pooling, LayerNorm and BatchNorm without parameters: ConvMAE's linear probe.
 
-    Alpha-VL/ConvMAE main_linprobe.py with --global_pool: `fc_norm` keeps its initial ones and
-    zeros, and a BatchNorm without affine goes before the layer.
+    Alpha-VL/ConvMAE main_linprobe.py with --global_pool: `fc_norm` keeps its initial ones and zeros,
+    and a BatchNorm without affine precedes the linear layer.
 
     Args:
-        channels: width of the last map.
+        channels: of the last map.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norms = _unlearned_norms(channels)
+        self.norms = _parameter_free_norms(channels)
 
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor]:
         """Maps (B, C_i, H_i, W_i) -> ((B, C),) of the last."""
@@ -50,26 +50,27 @@ class ProbedMean(BaseModule):
 
 
 @MODELS.register_module()
-class ProbedToken(BaseModule):
-    """LayerNorm and BatchNorm of a token, nothing learned: MaskAlign's linear probe.
+class ProbeClsToken(BaseModule):
+    """LayerNorm and BatchNorm of a token, without parameters: MaskAlign's linear probe.
 
-    OpenDriveLab/maskalign main_linprobe.py: the class token through the ViT's `norm`, which MaskAlign
-    does not train and which so keeps its initial ones and zeros, and a BatchNorm without affine.
+    OpenDriveLab/maskalign main_linprobe.py: the class token after the `norm` of the ViT, which
+    MaskAlign does not train, so that it keeps its initial ones and zeros, and a BatchNorm without
+    affine.
 
     Args:
-        channels: width of the token.
+        channels: of the token.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norms = _unlearned_norms(channels)
+        self.norms = _parameter_free_norms(channels)
 
     def forward(self, tokens: Sequence[Tensor]) -> tuple[Tensor]:
         """Tokens (B, C) -> ((B, C),) of the last."""
         return (self.norms(tokens[-1]),)
 
 
-def _unlearned_norms(channels: int) -> nn.Sequential:
+def _parameter_free_norms(channels: int) -> nn.Sequential:
     return nn.Sequential(
         nn.LayerNorm(channels, eps=1e-6, elementwise_affine=False),
         nn.BatchNorm1d(channels, eps=1e-6, affine=False),

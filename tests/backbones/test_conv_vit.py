@@ -73,7 +73,7 @@ def test_hidden_patches_have_no_influence_and_no_gradient():
     ],
 )
 def test_forward_at_any_size_with_gradients_to_every_parameter(size, config):
-    model = conv_vit(train_positions=True, **config)
+    model = conv_vit(learnable_pos_embed=True, **config)
     maps = model(torch.randn(1, 3, *size))
     rows, columns = -(-size[0] // 16), -(-size[1] // 16)
     assert [tuple(m.shape[1:]) for m in maps] == [
@@ -147,7 +147,7 @@ def test_layers_are_numbered_for_decay():
         "blocks3.1.attn.qkv.weight": 2,
         "global_position.table": 3,
     }
-    assert {name: model.layer_of(name) for name in layers} == layers
+    assert {name: model.get_layer_depth(name) for name in layers} == layers
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_layers_are_numbered_for_decay():
         (dict(arch=dict(depths=(1, 1, 1))), "missing"),
         (dict(img_size=72), "multiple of the stride 16, got 72"),
         (dict(out_indices=(4,)), "among 0, 1, 2 and 3"),
-        (dict(out_indices=(0, 1)), "name 2 or 3"),
+        (dict(out_indices=(0, 1)), "include 2 or 3"),
         (dict(window_size=3, global_blocks=(1, 2)), r"lie in 0\.\.1, got \(1, 2\)"),
         (dict(relative_position="shared", relative_position_size=8), "at least 16 pixels, got 8"),
         (dict(relative_position="rotary"), "got 'rotary'"),
@@ -176,7 +176,7 @@ def test_what_cannot_be_encoded_says_why():
             conv_vit(**config).encode_visible(images, mask)
     with pytest.raises(ValueError, match=r"shape \(1, 16\).*got \(1, 9\)"):
         conv_vit().encode_visible(images, mask[:, :9])
-    with pytest.raises(ValueError, match=r"multiple of the patch size 16, got 70x64; resize.*64x64"):
+    with pytest.raises(ValueError, match=r"multiple of the patch size 16, got 70x64: resize.*64x64"):
         conv_vit().encode_visible(torch.zeros(1, 3, 70, 64), mask)
     with pytest.raises(ValueError, match="Lower mask_ratio"):
         conv_vit().encode_visible(images, ~mask)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mmmim.masking import PatchMask
 from mmmim.registry import MODELS
 
 ARCH = dict(embed_dims=8, depths=(1, 2, 2, 1), num_heads=(1, 2, 2, 4))
@@ -23,7 +24,7 @@ def masked_attention(model, images, mask):
     coarse = mask.view(images.shape[2] // 16, -1)
     tokens = model.patch_embed(images).flatten(1, 2)
     fine = coarse.repeat_interleave(8, 0).repeat_interleave(8, 1).flatten()
-    tokens = torch.where(fine[:, None], tokens.flip(0), tokens) + model._positions(tuple(size))
+    tokens = torch.where(fine[:, None], tokens.flip(0), tokens) + model._patch_pos_embed(tuple(size))
     for i, stage in enumerate(model.layers):
         partner = coarse.repeat_interleave(8 // 2**i, 0).repeat_interleave(8 // 2**i, 1).float()
         window = min(model.window_sizes[i], max(size)) if i == 3 else model.window_sizes[i]
@@ -60,23 +61,24 @@ def attend(block, tokens, partner, size, window):
 def test_groups_and_shared_masks_are_the_masked_attention(batch, hidden, size):
     model, length = transformer().eval(), size[0] * size[1] // 256
     images, mask = torch.randn(batch, 3, *size), mask_of(hidden, length)
-    tokens = model.encode_visible(images, mask, hidden)
+    tokens = model.encode_mixed(images, mask)
     assert tokens.shape == (batch, length, 64)
     assert torch.allclose(tokens, masked_attention(model, images, mask), atol=1e-4)
-    assert torch.equal(tokens, model.encode_visible(images, mask))  # it counts for itself
+    draw = PatchMask.from_draw(mask, length - hidden)
+    assert torch.equal(tokens, model.encode_mixed(images, draw))
 
 
 def test_a_map_that_is_one_window_need_not_be_square():
     """4 x 2 tokens in a window of 4: two groups, with the offsets of the table's middle."""
     model, mask = transformer(window_sizes=(8, 8, 8, 4)).eval(), mask_of(3, 8)
     images = torch.randn(2, 3, 64, 32)
-    tokens = model.encode_visible(images, mask, 3)
+    tokens = model.encode_mixed(images, mask)
     changed = images.clone()
     changed[1] = torch.randn(3, 64, 32)
     own = ~mask[0]
-    assert torch.equal(tokens[0, own], model.encode_visible(changed, mask, 3)[0, own])
+    assert torch.equal(tokens[0, own], model.encode_mixed(changed, mask)[0, own])
     alone = torch.zeros(1, 8, dtype=torch.bool)
-    assert not torch.allclose(tokens[0, own], model.encode_visible(images, alone, 0)[0, own])
+    assert not torch.allclose(tokens[0, own], model.encode_mixed(images, alone)[0, own])
 
 
 def test_bfloat16_keeps_the_residual_stream_in_float32():
@@ -85,7 +87,7 @@ def test_bfloat16_keeps_the_residual_stream_in_float32():
         for block in stage.blocks:
             block.register_forward_hook(lambda module, args, output: seen.append(output.dtype))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        model.encode_visible(torch.randn(2, 3, 64, 64), mask_of(8), 8)
+        model.encode_mixed(torch.randn(2, 3, 64, 64), mask_of(8))
     assert set(seen) == {torch.float32}
 
 
@@ -95,7 +97,7 @@ def test_images_of_a_mixture_never_meet():
     images = torch.randn(2, 3, 64, 64)
     changed = images.clone()
     changed[1] = torch.randn(3, 64, 64)
-    before, after = (model.encode_visible(x, mask, 8)[0] for x in (images, changed))
+    before, after = (model.encode_mixed(x, mask)[0] for x in (images, changed))
     assert torch.equal(before[~mask[0]], after[~mask[0]])
     assert not torch.allclose(before[mask[0]], after[mask[0]])
 
@@ -135,7 +137,7 @@ def test_checkpointing_computes_twice_and_keeps_gradients():
         for stage in model.layers:
             for block in stage.blocks:
                 block.register_forward_pre_hook(lambda *_, count=count: count.append(1))
-        model.encode_visible(images, mask, 8).square().mean().backward()
+        model.encode_mixed(images, mask).square().mean().backward()
         calls.append(len(count))
         gradients.append([p.grad for p in model.parameters() if p.grad is not None])
     assert calls == [6, 12]
@@ -155,7 +157,7 @@ def test_layers_are_numbered_for_decay():
         "layers.3.blocks.0.mlp.fc1.weight": 6,
         "norm.weight": 6,
     }
-    assert {name: model.layer_of(name) for name in layers} == layers
+    assert {name: model.get_layer_depth(name) for name in layers} == layers
     assert model.num_layers == 6
 
 
@@ -166,7 +168,7 @@ def test_layers_are_numbered_for_decay():
         (dict(arch=dict(depths=(1, 1, 1, 1))), "missing"),
         (dict(img_size=72), "multiple of the stride 16, got 72"),
         (dict(out_indices=(4,)), "among 0, 1, 2 and 3"),
-        (dict(window_sizes=(8, 8, 4)), r"each of 4 stages, got \(8, 8, 4\)"),
+        (dict(window_sizes=(8, 8, 4)), r"one side per stage.*got \(8, 8, 4\)"),
     ],
 )
 def test_a_wrong_argument_says_what_is_right(kwargs, message):
@@ -176,9 +178,9 @@ def test_a_wrong_argument_says_what_is_right(kwargs, message):
 
 def test_what_cannot_be_mixed_says_why():
     images = torch.zeros(2, 3, 64, 64)
-    with pytest.raises(ValueError, match="multiple of the stride 16, got 70x64; resize or crop"):
-        transformer().encode_visible(torch.zeros(2, 3, 70, 64), mask_of(8), 8)
-    with pytest.raises(ValueError, match=r"shape \(1, 16\), one for the batch, got \(2, 16\)"):
-        transformer().encode_visible(images, mask_of(8).repeat(2, 1), 8)
+    with pytest.raises(ValueError, match="multiple of the stride 16, got 70x64: resize or crop"):
+        transformer().encode_mixed(torch.zeros(2, 3, 70, 64), mask_of(8))
+    with pytest.raises(ValueError, match=r"shape \(1, 16\), one for the whole batch, got \(2, 16\)"):
+        transformer().encode_mixed(images, mask_of(8).repeat(2, 1))
     with pytest.raises(ValueError, match=r"stage 1 has 32x32 tokens.*windows of 7.*window_sizes\[0\]"):
-        transformer(window_sizes=(7, 8, 8, 4)).encode_visible(images, mask_of(8), 8)
+        transformer(window_sizes=(7, 8, 8, 4)).encode_mixed(images, mask_of(8))

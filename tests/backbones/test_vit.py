@@ -41,7 +41,7 @@ def test_hidden_patches_have_no_influence():
 @pytest.mark.parametrize("size", [(64, 64), (40, 72), (61, 50), (5, 3)])
 @pytest.mark.parametrize("config", [{}, VITDET, dict(relative_position="bias", layer_scale=1.0)])
 def test_forward_at_any_size_with_gradients_to_every_parameter(size, config):
-    model = vit(out_indices=(0, 2), train_positions=True, **config)
+    model = vit(out_indices=(0, 2), learnable_pos_embed=True, **config)
     maps = model(torch.randn(1, 3, *size))
     assert [m.shape for m in maps] == [(1, 32, -(-size[0] // 8), -(-size[1] // 8))] * 2
     sum(m.square().sum() for m in maps).backward()
@@ -75,7 +75,7 @@ def test_drop_path_grows_with_depth():
 def test_layers_are_numbered_for_decay():
     model = vit()
     names = ["pos_embed", "cls_token", "patch_embed.proj.weight", "blocks.0.norm1.bias", "norm.weight"]
-    assert [model.layer_of(n) for n in names] == [0, 0, 0, 1, 4]
+    assert [model.get_layer_depth(n) for n in names] == [0, 0, 0, 1, 4]
 
 
 @pytest.mark.parametrize(

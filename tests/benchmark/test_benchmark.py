@@ -12,9 +12,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import plan
-import timing
+from mmmim.benchmark import plan, timing
 
 ROOT = Path(__file__).parents[2]
 

@@ -1,21 +1,18 @@
 """Official ConvMAE files: pretraining, fine-tuning, detection, segmentation, and back."""
 
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from mmengine import Config
 
-from mmmim.checkpoints import load_backbone, recognise, to_mmmim, write_checkpoint
-from mmmim.checkpoints.formats import to_convmae
-from mmmim.checkpoints.loading import CheckpointMismatch
-from mmmim.checkpoints.parity import check_parity
-from mmmim.launch import replace_sync_bn
+from mmmim.checkpoints import convert, detect_format, export, load_backbone, write_checkpoint
+from mmmim.checkpoints.load import CheckpointMismatch
+from mmmim.checkpoints.verify import verify_conversion
+from mmmim.cli import convert as convert_command
+from mmmim.cli import main
+from mmmim.engine.distribution import replace_sync_bn
 from mmmim.registry import MODELS
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import convert_checkpoint
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 ARCH = dict(embed_dims=(8, 16, 32), depths=(1, 1, 2), num_heads=2)
@@ -47,12 +44,12 @@ def official(weights):
 def test_a_pretraining_file_loads_strictly_decoder_included(weights):
     state = official(weights)
     assert state["blocks1.0.mlp.fc1.weight"].shape == (32, 8, 1, 1)
-    assert recognise(state) == "convmae"
-    ours, left_out = to_mmmim(state)
+    assert detect_format(state) == "convmae"
+    ours, left_out = convert(state)
     assert not left_out
     MODELS.build(CONVMAE).load_state_dict(ours)
     assert all(torch.equal(ours[k], weights[k]) for k in weights)
-    assert "not run" in check_parity("convmae", state, ours)
+    assert "not run" in verify_conversion("convmae", state, ours)
 
 
 def test_a_fine_tuned_file_gives_its_encoder(weights):
@@ -60,17 +57,17 @@ def test_a_fine_tuned_file_gives_its_encoder(weights):
         k: v for k, v in official(weights).items() if not k.startswith(("decoder", "stage", "mask"))
     }
     state |= {"fc_norm.weight": torch.ones(32), "head.weight": torch.zeros(10, 32)}
-    ours, left_out = to_mmmim(state)
+    ours, left_out = convert(state)
     assert not left_out
     assert {"neck.norm.weight", "head.fc.weight"} <= set(ours)
     assert {k for k in weights if k.startswith("backbone.")} <= set(ours)
 
 
 def test_the_official_names_and_back_are_the_same(weights):
-    names, left_out = to_convmae(weights)
+    names, left_out = export(weights, "convmae")
     assert all(not name.startswith("backbone.") for name in left_out)
     assert names["blocks2.0.conv1.weight"].shape == (16, 16, 1, 1)
-    ours, _ = to_mmmim(names)
+    ours, _ = convert(names)
     assert all(torch.equal(ours[k], weights[k]) for k in ours)
     assert len(ours) + len(left_out) == len(weights)
 
@@ -119,22 +116,21 @@ MIXMIM = ("absolute_pos_embed", "patch_embed.proj.weight", "layers.0.blocks.0.no
 
 @pytest.mark.parametrize(
     ("names", "to", "fitting"),
-    [(MAE, "convmae", "timm"), (MIXMIM, "timm", "mixmim or mmpretrain-mixmim")],
+    [(MAE, "convmae", "timm"), (MIXMIM, "timm", "mixmim, mmpretrain-mixmim")],
 )
 def test_an_export_under_names_of_another_kind_is_refused(tmp_path, monkeypatch, names, to, fitting):
-    monkeypatch.setattr(convert_checkpoint, "check_parity", lambda *args: "not run")
+    monkeypatch.setattr(convert_command, "verify_conversion", lambda *args: "not run")
     torch.save(dict.fromkeys(names, torch.zeros(1)), tmp_path / "source.pth")
-    command = ["convert_checkpoint.py", str(tmp_path / "source.pth"), str(tmp_path / "target.pth")]
-    monkeypatch.setattr(sys, "argv", [*command, "--to", to])
-    with pytest.raises(ValueError, match=f"take --to mmmim or backbone or {fitting}"):
-        convert_checkpoint.main()
+    files = [str(tmp_path / "source.pth"), str(tmp_path / "target.pth")]
+    with pytest.raises(ValueError, match=f"use one of mmmim, backbone, {fitting}"):
+        main("convert", [*files, "--to", to])
     assert not (tmp_path / "target.pth").exists()
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(embed_dims=(8, 16, 64)), r"another size: pos_embed: \(1, 16, 32\) for \(1, 16, 64\)"),
+        (dict(embed_dims=(8, 16, 64)), r"another shape: pos_embed: \(1, 16, 32\) for \(1, 16, 64\)"),
         (dict(depths=(1, 2, 2)), r"Missing: blocks2\.1\.norm1\.weight"),
         (dict(patch_sizes=(2, 2, 2)), r"patch_embed1\.proj\.weight: \(8, 3, 4, 4\) for \(8, 3, 2, 2\)"),
     ],
@@ -182,7 +178,7 @@ def encoder_names() -> list[str]:
     ("config", "foreign"),
     [
         (
-            "detection/convmae_convvit-b_mask-rcnn-fpn_25e_coco.py",
+            "detection/convvit-b_mask-rcnn-fpn_coco.py",
             lambda: [
                 *(f"backbone.bottom_up.{n}" for n in encoder_names()),
                 "backbone.bottom_up.windowed_rel_pos_bias.relative_position_bias_table",
@@ -191,7 +187,7 @@ def encoder_names() -> list[str]:
             ],
         ),
         (
-            "detection/convmae_convvit-b_mask-rcnn_25e_coco.py",
+            "detection/convvit-b_mask-rcnn_coco.py",
             lambda: [
                 *(f"backbone.net.{n}" for n in encoder_names()),
                 *(f"backbone.net.blocks3.{i}.attn.rel_pos_{x}" for i in range(11) for x in "hw"),
@@ -200,7 +196,7 @@ def encoder_names() -> list[str]:
             ],
         ),
         (
-            "segmentation/convmae_convvit-b_upernet_160k_ade20k.py",
+            "segmentation/convvit-b_upernet_ade20k.py",
             lambda: [
                 *(f"backbone.{n}" for n in encoder_names()),
                 *(
@@ -222,7 +218,7 @@ def test_every_weight_of_a_fine_tuned_detector_or_segmenter_has_its_place(config
     model = Config.fromfile(CONFIGS / config).model
     replace_sync_bn(model)
     expected = set(MODELS.build(model).state_dict())
-    ours, left_out = to_mmmim(dict.fromkeys(foreign(), torch.zeros(1)))
+    ours, left_out = convert(dict.fromkeys(foreign(), torch.zeros(1)))
     assert not left_out
     assert set(ours) <= expected
     missing = expected - set(ours)

@@ -9,15 +9,15 @@ import timm
 import torch
 
 from mmmim.checkpoints import (
+    convert,
+    detect_format,
     load_backbone,
     read_checkpoint,
-    recognise,
-    to_mmmim,
     write_checkpoint,
 )
-from mmmim.checkpoints.formats import FORMATS, to_timm
-from mmmim.checkpoints.loading import CheckpointMismatch
-from mmmim.checkpoints.parity import ParityError, check_parity
+from mmmim.checkpoints.formats import FORMATS, export
+from mmmim.checkpoints.load import CheckpointMismatch
+from mmmim.checkpoints.verify import ParityError, verify_conversion
 from mmmim.registry import MODELS
 
 ARCH = dict(embed_dims=64, depth=2, num_heads=1)
@@ -70,12 +70,12 @@ def vitdet(weights):
 @pytest.mark.parametrize(("name", "foreign"), [("mae", official), ("mmpretrain", mmselfsup)])
 def test_foreign_weights_load_strictly_decoder_included(weights, name, foreign):
     state = foreign(weights)
-    assert recognise(state) == name
-    ours, left_out = to_mmmim(state)
+    assert detect_format(state) == name
+    ours, left_out = convert(state)
     assert left_out == [k for k in state if "target_generator" in k]
     MODELS.build(MAE).load_state_dict(ours)
     assert all(torch.equal(ours[k], weights[k]) for k in weights)
-    assert "largest difference" in check_parity(name, state, ours)
+    assert "largest difference" in verify_conversion(name, state, ours)
 
 
 def test_a_torchscript_archive_is_read(tmp_path):
@@ -115,7 +115,7 @@ def test_biases_without_a_key_are_merged(weights):
             state[name.replace("qkv.bias", "v_bias")] = values + 2
         else:
             state[name] = value
-    ours, left_out = to_mmmim(state)
+    ours, left_out = convert(state)
     assert not left_out
     MODELS.build(MAE).load_state_dict(ours)
     for block in ("backbone.blocks.0", "decoder.blocks.0"):
@@ -123,13 +123,13 @@ def test_biases_without_a_key_are_merged(weights):
         assert (query == 1).all()
         assert (key == 0).all()
         assert (values == 2).all()
-    assert "largest difference" in check_parity("mae", state, ours)
+    assert "largest difference" in verify_conversion("mae", state, ours)
 
 
 def test_timm_holds_a_vit_without_class_token():
     backbone = dict(MAE["backbone"], with_cls_token=False)
     model = MODELS.build(backbone).eval()
-    state, _ = to_timm({f"backbone.{k}": v for k, v in model.state_dict().items()})
+    state, _ = export({f"backbone.{k}": v for k, v in model.state_dict().items()}, "timm")
     theirs = timm.create_model(
         "vit_tiny_patch16_224",
         img_size=backbone["img_size"],
@@ -149,16 +149,16 @@ def test_timm_holds_a_vit_without_class_token():
 
 def test_vitdet_weights_find_their_relative_positions(weights):
     state = vitdet(weights)
-    assert recognise(state) == "vitdet"
-    ours, left_out = to_mmmim(state)
+    assert detect_format(state) == "vitdet"
+    ours, left_out = convert(state)
     assert "backbone.blocks.0.attn.relative_position.rel_pos_h" in ours
     assert left_out == ["roi_heads.x"]  # no layer of Mask R-CNN
 
 
 def test_timm_and_back_is_the_same(weights):
-    timm, left_out = to_timm(weights)
+    timm, left_out = export(weights, "timm")
     assert all(name.startswith("decoder.") for name in left_out)
-    ours, _ = to_mmmim(timm)
+    ours, _ = convert(timm)
     assert all(torch.equal(ours[k], weights[k]) for k in ours)
     assert len(ours) + len(left_out) == len(weights)
 
@@ -167,7 +167,7 @@ def test_parity_notices_a_wrong_conversion(weights):
     wrong = dict(weights)
     wrong["backbone.blocks.1.mlp.fc1.bias"] = wrong["backbone.blocks.1.mlp.fc1.bias"] + 0.5
     with pytest.raises(ParityError, match="differs from timm's"):
-        check_parity("mae", official(weights), wrong)
+        verify_conversion("mae", official(weights), wrong)
 
 
 def test_parity_knows_layer_scale_and_leaves_relative_positions_alone(weights):
@@ -175,14 +175,14 @@ def test_parity_knows_layer_scale_and_leaves_relative_positions_alone(weights):
     for i in range(2):
         for ls in ("ls1", "ls2"):
             scaled[f"backbone.blocks.{i}.{ls}.gamma"] = torch.full((64,), 0.5)
-    assert "timm" in check_parity("mmmim", scaled, scaled)
-    ours, _ = to_mmmim(vitdet(weights) | {"backbone.net.cls_token": torch.zeros(1, 1, 64)})
-    assert "not run" in check_parity("mmmim", ours, ours)
+    assert "timm" in verify_conversion("mmmim", scaled, scaled)
+    ours, _ = convert(vitdet(weights) | {"backbone.net.cls_token": torch.zeros(1, 1, 64)})
+    assert "not run" in verify_conversion("mmmim", ours, ours)
 
 
 def test_an_unknown_format_lists_the_known():
     with pytest.raises(ValueError, match=r"official MAE or timm.*begins with \['conv1.weight'\]"):
-        recognise({"conv1.weight": torch.zeros(1)})
+        detect_format({"conv1.weight": torch.zeros(1)})
 
 
 @pytest.mark.parametrize("wrapper", [None, "model", "state_dict"])
@@ -277,7 +277,7 @@ def test_the_report_counts_everything(tmp_path, weights):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(arch=dict(embed_dims=32, depth=2, num_heads=1)), r"another size: .*\(1, 1, 64\)"),
+        (dict(arch=dict(embed_dims=32, depth=2, num_heads=1)), r"another shape: .*\(1, 1, 64\)"),
         (dict(arch=dict(embed_dims=64, depth=3, num_heads=1)), r"Missing: blocks\.2\.norm1\.weight"),
         (dict(patch_size=16), r"patch_embed\.proj\.weight: \(64, 3, 8, 8\) for \(64, 3, 16, 16\)"),
     ],
@@ -292,7 +292,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path, weights, change, mes
 
 def test_a_checkpoint_without_a_fitting_key_is_refused(tmp_path):
     path = save(tmp_path, {"layer1.0.conv1.weight": torch.zeros(1)})
-    with pytest.raises(ValueError, match="no key of the checkpoint fits"):
+    with pytest.raises(ValueError, match="no known checkpoint format fits"):
         load_backbone(MODELS.build(BACKBONE), path)
 
 
@@ -324,7 +324,7 @@ def test_every_format_has_a_signature_of_its_own(weights):
     keys["mmpretrain-mixmim"] = ["backbone.layers.0.blocks.0.ln1.weight"]
     keys["maskalign"] = ["blocks.0.norm1.weight", "distill_heads.11.weight"]
     states |= {name: dict.fromkeys(names, torch.zeros(1)) for name, names in keys.items()}
-    assert {name: recognise(state) for name, state in states.items()} == {n: n for n in FORMATS}
+    assert {name: detect_format(state) for name, state in states.items()} == {n: n for n in FORMATS}
 
 
 def test_the_command_line_converts_and_does_not_overwrite(tmp_path, weights):
@@ -345,7 +345,7 @@ def test_the_command_line_converts_and_does_not_overwrite(tmp_path, weights):
 def test_an_encoder_with_more_in_it_is_refused(name):
     model = timm.models.VisionTransformer(img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=1)
     with pytest.raises(ValueError, match=rf"encoder has {name}, which no backbone"):
-        to_mmmim({**model.state_dict(), name: torch.zeros(64)})
+        convert({**model.state_dict(), name: torch.zeros(64)})
 
 
 def test_layer_scale_is_not_left_out_without_a_word(tmp_path):

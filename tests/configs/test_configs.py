@@ -1,24 +1,52 @@
 """Every config builds, and takes two training steps at a reduced size."""
 
+import ast
 from pathlib import Path
 
 import numpy as np
 import pytest
 import timm
 import torch
+import yaml
 from mmdet.registry import TASK_UTILS
 from mmengine import Config
 from mmengine.registry import DefaultScope
 from mmengine.structures import InstanceData
 from PIL import Image
 
-from mmmim import launch
 from mmmim.backbones import conv_vit, vit
-from mmmim.optim import LayerDecayOptimWrapperConstructor
+from mmmim.engine import LayerDecayOptimWrapperConstructor
+from mmmim.engine.distribution import replace_sync_bn
 from mmmim.registry import DATASETS, MODELS, OPTIM_WRAPPER_CONSTRUCTORS, TRANSFORMS
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = sorted(p for p in (ROOT / "configs").rglob("*.py") if p.parent.name != "_base_")
+
+
+def is_alias(path: Path) -> bool:
+    """Whether a file is a deprecated name: a docstring of one line, and one `_base_` in its folder."""
+    tree = ast.parse(path.read_text())
+    bases = [n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "_base_"]
+    one_line = "\n" not in (ast.get_docstring(tree, clean=False) or "\n")
+    return one_line and len(bases) == 1 and (path.parent / ast.literal_eval(bases[0])).is_file()
+
+
+FILES = sorted(p for p in (ROOT / "configs").rglob("*.py") if p.parent.name != "_base_")
+CONFIGS = [p for p in FILES if not is_alias(p)]
+FULL_SIZE = [p for p in CONFIGS if p.parent.name != "tiny"]
+# Deprecated names that the README once printed, the recipe of each and its epochs if they differ.
+ALIASES = {
+    "convmae/convvit-b_1600e.py": ("convmae/convvit-b.py", None),
+    "detection/convmae_convvit-b_mask-rcnn_25e_coco.py": (
+        "detection/convvit-b_mask-rcnn_coco.py",
+        None,
+    ),
+    "detection/pixmim_vit-b_mask-rcnn_100e_coco.py": ("detection/vit-b_mask-rcnn_coco.py", None),
+    "maskalign/vit-b_800e.py": ("maskalign/vit-b.py", 800),
+    "pixmim/vit-b_300e.py": ("pixmim/vit-b.py", 300),
+    "pixmim/vit-b_800e.py": ("pixmim/vit-b.py", None),
+    "segmentation/pixmim_vit-b_upernet_160k_ade20k.py": ("segmentation/vit-b_upernet_ade20k.py", None),
+}
+IMAGES_PER_EPOCH = 118000  # COCO train2017, as detectron2's schedules count it
 each_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(ROOT)))
 SIZE = 64
 # Runner reads these from a config where they stand (mmengine runner/runner.py): no name for a helper.
@@ -31,6 +59,59 @@ def test_a_config_says_what_it_is(path):
     for word in ("Command:", "Published:", "Ours:"):
         assert word in head
     assert str(path.relative_to(ROOT)) in head  # the command names this very file
+
+
+def test_deprecated_names_are_the_ones_of_the_readme():
+    assert {str(p.relative_to(ROOT / "configs")) for p in FILES if p not in CONFIGS} == set(ALIASES)
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_a_deprecated_name_is_its_recipe(alias):
+    """It names the command that replaces it, and resolves to the same dict."""
+    recipe, epochs = ALIASES[alias]
+    head = ast.get_docstring(ast.parse((ROOT / "configs" / alias).read_text()))
+    assert f"configs/{recipe} 8`" in head or f"configs/{recipe} 8 --epochs {epochs}`" in head
+    expected = Config.fromfile(ROOT / "configs" / recipe)
+    if epochs:
+        warmup, cosine = expected.param_scheduler
+        expected.epochs = expected.train_cfg.max_epochs = cosine.end = epochs
+        cosine.T_max = epochs - warmup.end
+    assert Config.fromfile(ROOT / "configs" / alias).to_dict() == expected.to_dict()
+
+
+@pytest.mark.parametrize("path", FULL_SIZE, ids=lambda p: str(p.relative_to(ROOT)))
+def test_epochs_agree_with_the_schedule(path):
+    """`--epochs` rescales the schedule from the top-level `epochs`."""
+    cfg = Config.fromfile(path)
+    if path.parent.name == "segmentation":  # 160,000 iterations of 16 images: 126.67 epochs of ADE20K
+        assert "epochs" not in cfg
+        return
+    total = cfg.epochs
+    if "max_iters" in cfg.train_cfg:
+        total = total * IMAGES_PER_EPOCH // cfg.global_batch * cfg.accumulate
+        assert cfg.train_cfg.max_iters == total
+    else:
+        assert cfg.train_cfg.max_epochs == total
+    for scheduler in cfg.param_scheduler:
+        if scheduler.type == "CosineAnnealingLR":
+            assert scheduler.end == total
+            assert scheduler.T_max == total - scheduler.begin
+        elif scheduler.type == "MultiStepLR":
+            assert max(scheduler.milestones) < total
+        else:
+            assert scheduler.type == "LinearLR"  # warm-up
+
+
+def test_metafiles_name_the_recipe_and_its_arguments():
+    index = yaml.safe_load((ROOT / "model-index.yml").read_text())["Import"]
+    assert index == sorted(str(p.relative_to(ROOT)) for p in (ROOT / "configs").rglob("metafile.yml"))
+    for path in index:
+        for model in yaml.safe_load((ROOT / path).read_text())["Models"]:
+            arguments = model.get("Training", "").split()
+            epochs = Config.fromfile(ROOT / model["Config"]).epochs
+            if "--epochs" in arguments:
+                epochs = int(arguments[arguments.index("--epochs") + 1])
+            assert model["Metadata"]["Epochs"] == epochs, model["Name"]
 
 
 @each_config
@@ -56,7 +137,7 @@ def test_a_config_builds_as_it_is(path, monkeypatch):
 
 
 def test_coco_is_resized_and_matched_as_by_detectron2():
-    cfg = Config.fromfile(ROOT / "configs/detection/mae_vit-b_mask-rcnn_100e_coco.py")
+    cfg = Config.fromfile(ROOT / "configs/detection/vit-b_mask-rcnn_coco.py")
     image = np.random.default_rng(0).integers(0, 255, (1200, 2048, 3), dtype=np.uint8)
     resized = Image.fromarray(image).resize((1024, 600), Image.Resampling.BILINEAR)
     pipelines = [cfg[f"{part}_dataloader"].dataset.pipeline for part in ("train", "val")]
@@ -92,7 +173,7 @@ def test_every_width_is_the_backbones(path, monkeypatch):
         assert neck.in_channels == widths[-1]
     elif kind == "Feature2Pyramid":
         assert {neck.embed_dim} == set(widths)
-    elif kind == "AppendHalved":
+    elif kind == "AppendDownsampled":
         assert neck.in_channels == widths[-1]
         widths.append(widths[-1])
     if "head" in cfg.model:
@@ -120,7 +201,7 @@ def test_images_are_copied_to_the_gpu_while_it_works(path):
     """A blocking copy would wait for all of the step before."""
     cfg = Config.fromfile(path)
     if cfg.default_scope == "mmmim" and cfg.train_dataloader.dataset.type == "UnlabelledImages":
-        assert cfg.model.get("host", cfg.model).data_preprocessor.non_blocking
+        assert cfg.model.get("method", cfg.model).data_preprocessor.non_blocking
         assert cfg.train_dataloader.num_workers == 1 or cfg.train_dataloader.pin_memory
 
 
@@ -174,7 +255,7 @@ def test_pipelines_build_and_end_in_a_sample(path, tmp_path):
         return
     draw_image(tmp_path / "image.png")
     dataset = {**cfg.train_dataloader.dataset, "data_root": str(tmp_path), "data_prefix": ""}
-    size = (cfg.model.get("host") or cfg.model).backbone.img_size
+    size = cfg.model.get("method", cfg.model).backbone.img_size
     assert DATASETS.build(dataset)[0]["inputs"].shape == (3, size, size)
 
 
@@ -186,15 +267,15 @@ def draw_image(path: Path) -> None:
 def shrink(cfg: Config, folder: Path) -> dict:
     """The model of a config, 16 channels wide, for images of SIZE pixels; a teacher is in `folder`."""
     model = cfg.model
-    host = model.get("host", model)
-    backbone = host.backbone.get("backbone", host.backbone)  # of a FrozenBackbone
+    method = model.get("method", model)
+    backbone = method.backbone.get("backbone", method.backbone)  # of a FrozenBackbone
     kind = backbone.type.removeprefix("mmmim.")
     backbone.update(img_size=SIZE, **NARROW[kind](backbone))
     widths = WIDTHS.get(kind, (16,) * 4)
     if backbone.get("relative_position"):
         backbone.relative_position_size = SIZE
-    if "decoder" in host:
-        host.decoder.update(embed_dims=16, num_heads=1)
+    if "decoder" in method:
+        method.decoder.update(embed_dims=16, num_heads=1)
         if "radius" in model:
             model.radius = None
     if "teacher" in model:
@@ -219,7 +300,7 @@ def shrink(cfg: Config, folder: Path) -> dict:
         if "auxiliary_head" in model:
             model.auxiliary_head.update(in_channels=widths[model.auxiliary_head.in_index])
         model.data_preprocessor.size = (SIZE, SIZE)
-    launch.replace_sync_bn(model)
+    replace_sync_bn(model)
     return model
 
 

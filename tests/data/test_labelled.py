@@ -3,7 +3,8 @@
 import pytest
 from mmengine import Config
 
-from mmmim.data.labelled import check_classes, list_labelled
+from mmmim.data.checks import check_classes
+from mmmim.data.labelled import list_labelled
 
 LOADERS = ("train_dataloader", "val_dataloader")
 
@@ -52,7 +53,7 @@ def test_a_folder_with_one_class_is_refused(folder):
         (folder / "train" / name / "1.jpg").unlink()
         (folder / "train" / name).rmdir()
     for call in (lambda: list_labelled(folder), lambda: check_classes(config(folder), LOADERS)):
-        with pytest.raises(ValueError, match=r"classes \['boot'\]; there must be two"):
+        with pytest.raises(ValueError, match=r"at least two class folders.*\['boot'\]"):
             call()
 
 
@@ -64,7 +65,7 @@ def test_labels_cannot_shift_between_splits(folder):
 
 
 def test_a_head_of_another_number_of_classes_is_refused(folder):
-    with pytest.raises(ValueError, match=r"3 classes, the head 10.*num_classes=3"):
+    with pytest.raises(ValueError, match=r"3 classes, the head has 10.*num_classes=3"):
         check_classes(config(folder, classes=10), LOADERS)
 
 
@@ -99,5 +100,5 @@ def test_classes_that_a_coco_file_has_not_so_are_refused(tmp_path, classes):
         return Config(dict(model=dict(), train_dataloader=dict(dataset=repeated)))
 
     check_classes(config(("cat", "dog")), ("train_dataloader",))
-    with pytest.raises(ValueError, match=r"must be among .*own\.json.*'cat', 'a', 'dog'"):
+    with pytest.raises(ValueError, match=r"must be categories of .*own\.json.*'cat', 'a', 'dog'"):
         check_classes(config(classes), ("train_dataloader",))

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from mmmim.data.scenes import CLASSES, ScenesSpec, draw_scene, make_scenes
+from mmmim.data.synthetic import CLASSES, ScenesSpec, draw_scene, make_scenes
 
 SPEC = ScenesSpec(size=64, unlabelled=5, labelled=4, validation=3)
 

@@ -7,9 +7,8 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from torchvision.transforms import v2
 
-from mmmim.data import EpochSampler, UnlabelledImages
-from mmmim.data import photo as photos
-from mmmim.data.photo import BrokenImage, FileSystemError, Photo, read_rgb
+from mmmim.data import EpochSampler, UnlabelledImages, image_file
+from mmmim.data.image_file import FileSystemError, ImageDecodeError, ImageFile, read_rgb
 from mmmim.data.unlabelled import list_images
 from mmmim.registry import TRANSFORMS
 
@@ -179,7 +178,7 @@ def test_a_jpeg_is_reduced_only_where_enough_pixels_stay(photo, monkeypatch):
     monkeypatch.setattr(JpegImageFile, "draft", recorded)
     for side, reduction in ((32, 4), (50, 4), (51, 2), (100, 2), (101, 1)):
         asked.clear()
-        item = Photo(photo).resized_crop((20, 0, 201, 201), (side, side), "bicubic")
+        item = ImageFile(photo).resized_crop((20, 0, 201, 201), (side, side), "bicubic")
         assert item.shape == (3, side, side)
         assert asked == ([] if reduction == 1 else [(301 // reduction, 201 // reduction)])
 
@@ -202,7 +201,7 @@ def test_pixmim_crop_moves_the_short_side_by_the_padding_alone(tmp_path):
     columns = set()
     for seed in range(200):
         torch.manual_seed(seed)
-        item = crop(Photo(tmp_path / "image.png"))
+        item = crop(ImageFile(tmp_path / "image.png"))
         columns.add(int(item[0, 5, 0]))
     assert len(columns) > 25  # the long side is cropped anywhere
     assert item.shape == (3, 32, 32)
@@ -211,10 +210,10 @@ def test_pixmim_crop_moves_the_short_side_by_the_padding_alone(tmp_path):
 def test_pixmim_crop_is_torchvisions_with_reflection(photo):
     ours = TRANSFORMS.build(dict(type="SimpleResizedCrop", size=32))
     theirs = v2.RandomCrop(32, padding=4, padding_mode="reflect")
-    whole = Photo(photo).resized_crop((0, 0, 301, 201), (32, 47), "bilinear")
+    whole = ImageFile(photo).resized_crop((0, 0, 301, 201), (32, 47), "bilinear")
     for seed in range(20):
         torch.manual_seed(seed)
-        item = ours(Photo(photo))
+        item = ours(ImageFile(photo))
         torch.manual_seed(seed)
         assert torch.equal(item, theirs(whole))
 
@@ -298,7 +297,7 @@ def test_a_folder_that_must_not_be_listed_is_an_error(folder, monkeypatch):
 
 
 def test_a_file_system_that_does_not_answer_breaks_no_image(folder, monkeypatch):
-    monkeypatch.setattr(photos, "RETRY_AFTER", (0, 0))
+    monkeypatch.setattr(image_file, "RETRY_AFTER", (0, 0))
     read, failures = Path.read_bytes, [OSError(116, "Stale file handle")] * 2
 
     def read_bytes(path):
@@ -324,5 +323,5 @@ def test_a_file_that_is_gone_from_its_folder_is_broken(folder):
 
 def test_values_of_more_than_16_bits_are_refused(tmp_path):
     Image.fromarray(np.full((4, 4), 70_000, np.int32)).save(tmp_path / "deep.tif")
-    with pytest.raises(BrokenImage, match="more than 16 bits"):
+    with pytest.raises(ImageDecodeError, match="more than 16 bits"):
         read_rgb(tmp_path / "deep.tif")

@@ -9,9 +9,9 @@ from mmengine.optim import OptimWrapper
 from mmengine.optim.optimizer import amp_optimizer_wrapper
 from torch import nn
 
-from mmmim.optim import AmpOptimWrapper, LayerDecayOptimWrapperConstructor, fsdp
-from mmmim.optim.amp import MixedOptimWrapper
-from mmmim.optim.fsdp import BlockFSDPStrategy
+from mmmim.engine import AmpOptimWrapper, LayerDecayOptimWrapperConstructor, fsdp
+from mmmim.engine.amp import MixedOptimWrapper
+from mmmim.engine.fsdp import BlockFSDPStrategy
 from mmmim.registry import MODELS
 
 
@@ -26,7 +26,7 @@ class Detector(nn.Module):
                 arch=dict(embed_dims=32, depth=3, num_heads=2),
                 img_size=32,
                 patch_size=8,
-                train_positions=True,
+                learnable_pos_embed=True,
             )
         )
         self.neck = nn.Conv2d(32, 8, 1)

@@ -1,4 +1,4 @@
-"""tools/experiment.py and tools/compare.py, with trainings that take no time."""
+"""Trainings as experiments, with a stand-in that takes no time."""
 
 import json
 import sys
@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import compare
-import experiment
-from experiment import Training, TrainingFailed, run_all
+from mmmim.experiments import comparison as compare
+from mmmim.experiments import training as experiment
+from mmmim.experiments.training import Training, TrainingFailed, run_all
 
 # Writes what mmengine would: a log, a checkpoint, scalars.
 FAKE = """
@@ -37,7 +36,7 @@ if not resumed:
 def fake_train(tmp_path, monkeypatch):
     script = tmp_path / "train.py"
     script.write_text(FAKE)
-    monkeypatch.setattr(experiment, "TRAIN", script)
+    monkeypatch.setattr(experiment, "TRAIN", (sys.executable, str(script)))
 
 
 def test_an_interrupted_training_goes_on_and_is_measured_once(fake_train, tmp_path):

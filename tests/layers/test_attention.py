@@ -1,41 +1,20 @@
-import math
-
 import pytest
 import torch
 
-from mmmim.layers.positions import resize_positions, sincos_2d
-from mmmim.layers.relative_positions import (
+from mmmim.layers.attention import (
     DecomposedRelativePosition,
     RelativePositionBias,
     relative_table,
+    window_partition,
+    window_reverse,
 )
-from mmmim.layers.windows import join_windows, split_windows
-
-
-def test_sincos_encodes_column_then_row():
-    table = sincos_2d(8, (3, 5))
-    row, column = 2, 4
-    omega = 10000 ** -(1 / 2)  # the second of two frequencies
-    expected = [
-        math.sin(column), math.sin(column * omega), math.cos(column), math.cos(column * omega),
-        math.sin(row), math.sin(row * omega), math.cos(row), math.cos(row * omega),
-    ]  # fmt: skip
-    assert table[row * 5 + column].tolist() == pytest.approx(expected, abs=1e-6)
-
-
-def test_resizing_to_the_same_grid_is_exact_and_to_another_keeps_a_ramp():
-    ramp = torch.linspace(0, 1, 8).repeat(8, 1).reshape(1, 64, 1)
-    assert torch.equal(resize_positions(ramp, (8, 8), (8, 8)), ramp)
-    resized = resize_positions(ramp, (8, 8), (16, 12)).reshape(16, 12)
-    assert torch.allclose(resized[0], resized[7], atol=1e-6)  # constant down a column
-    assert (resized[0].diff() > 0).all()
 
 
 def test_windows_come_back_whole_when_they_do_not_fit():
     tokens = torch.randn(2, 5, 7, 3)
-    windows = split_windows(tokens, 4)
+    windows = window_partition(tokens, 4)
     assert windows.shape == (2 * 2 * 2, 16, 3)
-    assert torch.equal(join_windows(windows, 4, (5, 7)), tokens)
+    assert torch.equal(window_reverse(windows, 4, (5, 7)), tokens)
     assert windows[1].view(4, 4, 3)[:, 3].eq(0).all()  # the padding stands right
 
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torchvision.ops import stochastic_depth
 
-from mmmim.layers import drop_path
-from mmmim.layers.drop_path import DropPath
+from mmmim.layers import block
+from mmmim.layers.block import DropPath
 
 
 def test_one_process_drops_as_torchvision_does():
@@ -19,10 +19,10 @@ def test_two_processes_drop_what_one_would(monkeypatch):
     branch = torch.ones(32, 1, 1)
     torch.manual_seed(0)
     of_one = DropPath(0.5)(branch)
-    monkeypatch.setattr(drop_path, "get_world_size", lambda: 2)
+    monkeypatch.setattr(block, "get_world_size", lambda: 2)
     shares = []
     for rank in range(2):
-        monkeypatch.setattr(drop_path, "get_rank", lambda rank=rank: rank)
+        monkeypatch.setattr(block, "get_rank", lambda rank=rank: rank)
         torch.manual_seed(0)
         shares.append(DropPath(0.5)(branch[rank::2]))
     assert torch.equal(torch.stack(shares, dim=1).flatten(0, 1), of_one)

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from mmmim.data.pictures import draw_predictions
-from mmmim.layers.patches import flatten_pixels, split_patches
-from mmmim.layers.tokens import visible_indices
-from mmmim.masking import complementary_masks
+from mmmim.layers.tokens import flatten_pixels, patchify
+from mmmim.masking import PatchMask, as_patch_mask, complementary_masks
+from mmmim.methods import Method, is_method
 from mmmim.registry import MODELS
+from mmmim.visualization import draw_panels
 
 BACKBONE = dict(type="ViT", arch=dict(embed_dims=32, depth=2, num_heads=2), img_size=32, patch_size=8)
 PREPROCESSOR = dict(type="ImgDataPreprocessor", mean=[120.0] * 3, std=[60.0] * 3)
@@ -42,14 +42,14 @@ LSMAE = dict(MAE, type="LSMAE")
 METHODS = {
     "MAE": MAE,
     "LSMAE": LSMAE,
-    "PixMIM-LSMAE": dict(type="PixMIM", host=LSMAE),
+    "PixMIM-LSMAE": dict(type="PixMIM", method=LSMAE),
     "MixMIM": MIXMIM,
-    "PixMIM-MixMIM": dict(type="PixMIM", host=MIXMIM),
+    "PixMIM-MixMIM": dict(type="PixMIM", method=MIXMIM),
     "ConvMAE": CONVMAE,
     "FastConvMAE": FAST,
-    "PixMIM": dict(type="PixMIM", host=MAE),
-    "PixMIM-ConvMAE": dict(type="PixMIM", host=CONVMAE),
-    "PixMIM-FastConvMAE": dict(type="PixMIM", host=FAST),
+    "PixMIM": dict(type="PixMIM", method=MAE),
+    "PixMIM-ConvMAE": dict(type="PixMIM", method=CONVMAE),
+    "PixMIM-FastConvMAE": dict(type="PixMIM", method=FAST),
 }
 
 every_method = pytest.mark.parametrize("config", METHODS.values(), ids=METHODS)
@@ -77,7 +77,7 @@ def test_a_loss_compiles_without_a_graph_break(config, check_compiled_loss):
 
 
 def test_compiled_gradients_are_the_eager_ones():
-    """Of ConvMAE, which has a gradient of its own (`_TakeRows`)."""
+    """Of ConvMAE, which has a gradient of its own (`_TakeUniqueRows`)."""
     model, images = MODELS.build(CONVMAE), torch.randn(4, 3, 32, 32)
     torch._dynamo.reset()
     gradients = []
@@ -108,11 +108,33 @@ def test_visible_patches_of_a_reconstruction_are_the_input(config):
     model = MODELS.build(config).eval()
     images = torch.randn(2, 3, 32, 32)
     output = model(images, mode="predict")
-    seen = visible_indices(output["mask"])
+    seen = as_patch_mask(output["mask"]).visible_idx
     for i in range(2):
-        patches = flatten_pixels(split_patches(images, 8))[i, seen[i]]
-        drawn = flatten_pixels(split_patches(output["reconstruction"], 8))[i, seen[i]]
+        patches = flatten_pixels(patchify(images, 8))[i, seen[i]]
+        drawn = flatten_pixels(patchify(output["reconstruction"], 8))[i, seen[i]]
         assert torch.equal(patches, drawn)
+
+
+@every_method
+def test_a_method_offers_what_tools_need(config):
+    assert is_method(config)
+    model = MODELS.build(config)
+    assert isinstance(model, Method)
+    images = torch.randint(0, 255, (2, 3, 32, 32), dtype=torch.uint8)
+    panels = model.eval().panels(images)
+    assert panels[0].caption == "original"
+    for panel in panels:
+        assert panel.images.shape == images.shape
+        assert 0 <= panel.images.min() <= panel.images.max() <= 1
+    normalized = model.normalize(images)
+    tokens = model.encode(normalized, model.draw_mask(normalized))
+    assert tokens.shape[-1] == model.backbone.embed_dims
+    assert set(model.timed_parts(normalized)) == ({"filter"} if config["type"] == "PixMIM" else set())
+
+
+def test_other_models_are_no_methods():
+    assert not is_method(BACKBONE)
+    assert not is_method(dict(type="mmdet.MaskRCNN"))
 
 
 @every_method
@@ -141,11 +163,11 @@ def test_mae_loss_is_the_mean_over_hidden_patches_of_a_full_decoding():
     torch.manual_seed(0)
     mask = model.draw_mask(images)
     prediction = model.decoder(model.backbone.encode_visible(images, mask), mask)
-    patches = flatten_pixels(split_patches(images, 8))
+    patches = flatten_pixels(patchify(images, 8))
     normalised = (patches - patches.mean(-1, keepdim=True)) / (
         patches.var(-1, keepdim=True) + 1e-6
     ).sqrt()
-    expected = (prediction - normalised[mask].view_as(prediction)).square().mean()
+    expected = (prediction - normalised[mask.mask].view_as(prediction)).square().mean()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
@@ -165,7 +187,7 @@ def test_mae_learns_to_reconstruct_one_image():
 
 def test_lsmae_masks_squares_that_its_patches_hold():
     model = MODELS.build(LSMAE)
-    mask = model.draw_mask(torch.randn(5, 3, 32, 32)).view(5, 2, 2, 2, 2)
+    mask = model.draw_mask(torch.randn(5, 3, 32, 32)).mask.view(5, 2, 2, 2, 2)
     squares = mask.permute(0, 1, 3, 2, 4).flatten(3)  # (image, row, column, patches of a square)
     assert torch.equal(squares.all(dim=3), squares.any(dim=3))
     assert squares.any(dim=3).sum(dim=(1, 2)).tolist() == [3] * 5
@@ -181,7 +203,7 @@ def test_mae_needs_a_class_token():
 def test_convmae_needs_stages_and_mae_needs_none():
     with pytest.raises(ValueError, match="ConvMAE needs a ConvViT, got ViT"):
         MODELS.build(dict(CONVMAE, backbone=BACKBONE))
-    with pytest.raises(ValueError, match=r"needs a class token.*got ConvViT"):
+    with pytest.raises(ValueError, match=r"needs a backbone with a class token.*got ConvViT"):
         MODELS.build(dict(MAE, backbone=CONVMAE["backbone"]))
 
 
@@ -191,11 +213,9 @@ def test_fastconvmae_is_the_mean_of_one_pass_per_mask():
     torch.manual_seed(0)
     loss = model(images)["loss"]
     torch.manual_seed(0)
-    masks = complementary_masks(2, 16, 0.75, "cpu")
+    masks = map(PatchMask.from_tensor, complementary_masks(2, 16, 0.75, "cpu").mask.view(4, 2, 16))
     separate = [
-        (model.decoder(model.encode(images, mask, 4), mask) - model.target(images, mask))
-        .square()
-        .mean()
+        (model.decoder(model.encode(images, mask), mask) - model.target(images, mask)).square().mean()
         for mask in masks
     ]
     assert len(separate) == 4
@@ -222,10 +242,8 @@ class Precomputed(torch.nn.Module):
         super().__init__()
         self.pixels, self.filtered = pixels, filtered
 
-    def forward(
-        self, images: torch.Tensor, mask: torch.Tensor | None = None, hidden: int | None = None
-    ) -> torch.Tensor:
-        return self.pixels(self.filtered, mask, hidden)
+    def forward(self, images: torch.Tensor, mask: PatchMask | None = None) -> torch.Tensor:
+        return self.pixels(self.filtered, mask)
 
 
 @pytest.mark.parametrize("host", [MAE, LSMAE, CONVMAE, FAST, MIXMIM], ids=lambda host: host["type"])
@@ -233,7 +251,7 @@ def test_pixmim_is_its_host_with_a_filtered_target(host):
     torch.manual_seed(0)
     plain = MODELS.build(host)
     torch.manual_seed(0)
-    pixmim = MODELS.build(dict(type="PixMIM", host=host))
+    pixmim = MODELS.build(dict(type="PixMIM", method=host))
     assert type(pixmim) is type(plain)
     assert pixmim.state_dict().keys() == plain.state_dict().keys()
     images = torch.randn(3, 3, 32, 32)
@@ -249,12 +267,12 @@ def test_pixmim_is_its_host_with_a_filtered_target(host):
 
 @pytest.mark.parametrize("radius", [0, 17])
 def test_pixmim_refuses_a_radius_beyond_the_spectrum(radius):
-    with pytest.raises(ValueError, match=rf"radius must lie in 0 \.\. 16.*got {radius}"):
-        MODELS.build(dict(type="PixMIM", host=MAE, radius=radius))
+    with pytest.raises(ValueError, match=rf"radius must be above 0 and at most 16.*got {radius}"):
+        MODELS.build(dict(type="PixMIM", method=MAE, radius=radius))
 
 
 def test_pixmim_scales_its_radius_and_takes_the_statistics_of_its_host():
-    low_pass = MODELS.build(dict(type="PixMIM", host=MAE)).target.low_pass
+    low_pass = MODELS.build(dict(type="PixMIM", method=MAE)).target.low_pass
     assert low_pass.mean.flatten().tolist() == pytest.approx([120 / 255] * 3)
     # 40 bins at 224 pixels are 5.71 at 32: columns 0..5 stay, and half a bin's 6th.
     assert low_pass.real.shape[1] == 7
@@ -270,7 +288,7 @@ def test_pixmim_refuses_a_host_that_predicts_no_pixels():
     align = dict(type="MaskAlign", backbone=student, teacher=teacher, layer_weights="top1")
     for host in (align, BACKBONE):
         with pytest.raises(ValueError, match="predicts pixels"):
-            MODELS.build(dict(type="PixMIM", host=host))
+            MODELS.build(dict(type="PixMIM", method=host))
 
 
 def test_an_unknown_type_names_what_was_asked_for():
@@ -286,17 +304,17 @@ def test_mixmim_pairs_from_both_ends_and_predicts_every_patch_once(batch):
     torch.manual_seed(0)
     loss = model(images)["loss"]
     torch.manual_seed(0)
-    mask, hidden = model.draw_mask(images)
-    assert hidden == int(mask.sum()) == 8
-    decoder, m = model.decoder, mask[0].float().view(1, -1, 1)
-    x = decoder.embed(model.backbone.encode_visible(images, mask, hidden))
+    mask = model.draw_mask(images)
+    assert mask.num_masked == int(mask.mask.sum()) == 8
+    decoder, m = model.decoder, mask.mask[0].float().view(1, -1, 1)
+    x = decoder.embed(model.backbone.encode_mixed(images, mask))
     x = torch.cat([x * (1 - m) + decoder.mask_token * m, x * m + decoder.mask_token * (1 - m)])
     x = x + decoder.pos_embed
     for block in decoder.blocks:
         x = block(x)
     own, partner = decoder.pred(decoder.norm(x)).chunk(2)
     unmixed = own * m + partner.flip(0) * (1 - m)
-    patches = flatten_pixels(split_patches(images, 8))
+    patches = flatten_pixels(patchify(images, 8))
     target = (patches - patches.mean(-1, keepdim=True)) / (patches.var(-1, keepdim=True) + 1e-6).sqrt()
     assert loss.item() == pytest.approx((unmixed - target).square().mean().item(), rel=1e-5)
 
@@ -319,7 +337,7 @@ def test_mixmim_draws_its_ratio_from_a_range():
     images, counts = torch.zeros(1, 3, 32, 32), []
     for _ in range(2):
         torch.manual_seed(0)
-        counts.append([model.draw_mask(images)[1] for _ in range(60)])
+        counts.append([model.draw_mask(images).num_masked for _ in range(60)])
     assert counts[0] == counts[1]  # a resumed run draws them again
     assert set(counts[0]) <= set(range(8, 15))
     assert len(set(counts[0])) > 3
@@ -328,14 +346,16 @@ def test_mixmim_draws_its_ratio_from_a_range():
 def test_mixmim_needs_its_transformer():
     with pytest.raises(ValueError, match="MixMIM needs a MixMIMTransformer, got ViT"):
         MODELS.build(dict(MIXMIM, backbone=BACKBONE))
-    with pytest.raises(ValueError, match=r"leave the backbone's out_indices at \(3,\)"):
+    with pytest.raises(ValueError, match=r"keep the backbone's out_indices at \(3,\)"):
         MODELS.build(dict(MIXMIM, backbone=dict(MIXMIM["backbone"], out_indices=(0, 1, 2, 3))))
-    with pytest.raises(ValueError, match=r"stay below 1.*got 0\.6 \+ 0\.4"):
+    with pytest.raises(ValueError, match=r"must be below 1.*got 0\.6 \+ 0\.4"):
         MODELS.build(dict(MIXMIM, mask_ratio=0.6, range_mask_ratio=0.4))
 
 
 def test_a_picture_of_a_mixture_shows_both_images():
-    picture = draw_predictions(MODELS.build(MIXMIM).eval(), torch.randint(0, 255, (2, 3, 32, 32)))
+    panels = MODELS.build(MIXMIM).eval().panels(torch.randint(0, 255, (2, 3, 32, 32)))
+    assert panels[4].caption == "the partner's reconstruction"
+    picture = draw_panels(panels)
     assert picture.shape == (3, 2 * 36 + 4, 6 * 36 + 4)
     one, other = (picture[:, 4 + 36 * i : 36 + 36 * i, 4:36] for i in range(2))
     partner = picture[:, 4:36, 4 + 36 * 5 : 36 + 36 * 5]

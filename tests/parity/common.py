@@ -71,9 +71,20 @@ def assert_equal_step(expected: dict, loss: Tensor, trained: dict[str, Tensor]) 
         assert gradients[name][1] == pytest.approx(product, abs=1e-5 * norm), name
 
 
+def close_to_summary(expected: list[float]) -> list:
+    """What a `tensor_summary` must equal: norm and entries relatively, the product by the norm."""
+    norm, product, *picks = expected
+    return [
+        pytest.approx(norm, rel=1e-5),
+        # A product with a random direction is of the size of the norm, or cancels.
+        pytest.approx(product, abs=1e-5 * norm),
+        *(pytest.approx(pick, rel=1e-4, abs=1e-5) for pick in picks),
+    ]
+
+
 def save(name: str, content: dict) -> None:
     GOLDEN.mkdir(exist_ok=True)
-    (GOLDEN / f"{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+    (GOLDEN / f"{name}.json").write_text(json.dumps(content, separators=(",", ":")) + "\n")
 
 
 def load(name: str) -> dict:

@@ -1,6 +1,6 @@
 """Record logits of the official fine-tuning and probing models, narrow, at full depth and 224 pixels.
 
-    python tests/parity/record_classification.py MAE CONVMAE MIXMIM
+    python -m tests.parity.record_classification MAE CONVMAE MIXMIM
 
 MAE: facebookresearch/mae at efb2a80 (MaskAlign's models_vit.py computes the same); CONVMAE:
 Alpha-VL/ConvMAE at 4c97b4c; MIXMIM: Sense-X/MixMIM at 2b2f5a9.
@@ -11,11 +11,10 @@ import sys
 from pathlib import Path
 
 import torch
-from common import images, save, set_weights
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import peers
+from mmmim.benchmark import peers
+from tests.parity.common import images, save, set_weights
 
 NORM = functools.partial(nn.LayerNorm, eps=1e-6)
 CLASSES = 10

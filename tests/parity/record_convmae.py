@@ -1,6 +1,6 @@
 """Record loss and gradients of the official ConvMAE and FastConvMAE, and the maps of transfer.
 
-    python tests/parity/record_convmae.py CONVMAE FASTCONVMAE DETECTION
+    python -m tests.parity.record_convmae CONVMAE FASTCONVMAE DETECTION
 
 Clones of Alpha-VL/ConvMAE at 4c97b4c, Alpha-VL/FastConvMAE at 0039734 and
 OpenGVLab/Official-ConvMAE-Det at cd634d3 (it holds its own detectron2); fvcore and einops must be
@@ -9,19 +9,17 @@ narrow: at full width 1024 pixels would take minutes. The first detection code h
 source; they are replaced there.
 """
 
-import importlib
 import sys
 import types
 from functools import partial
 from pathlib import Path
 
 import torch
-from common import SEED, gradient_summary, images, save, set_weights, tensor_summary
-from record_vitdet import import_package
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import peers
+from mmmim.benchmark import peers
+from tests.parity.common import SEED, gradient_summary, images, save, set_weights, tensor_summary
+from tests.parity.record_vitdet import import_package
 
 DIMS, DEPTHS, HEADS = [16, 24, 48], [2, 2, 11], 12
 MADE_BY = "tests/parity/record_convmae.py"
@@ -85,8 +83,7 @@ def detection_pyramid(repository: Path) -> nn.Module:
     import_package(repository)
     stub("fairscale"), stub("fairscale.nn"), stub("fairscale.nn.checkpoint", checkpoint_wrapper=None)
     stub("detectron2.modeling.backbone.backbone", Backbone=nn.Module)
-    sys.path.insert(0, str(repository / "projects/ConvMAEDet/modeling"))
-    module = importlib.import_module("convmae")
+    module = peers.import_official(repository / "projects/ConvMAEDet/modeling", "convmae")
     return module.ConvViT(
         embed_dim=DIMS,
         depth=DEPTHS,
@@ -107,9 +104,9 @@ def segmentation(repository: Path) -> nn.Module:
     stub("mmseg.utils", get_root_logger=None)
     stub("mmseg.models.builder", BACKBONES=registry)
     nn.SyncBatchNorm = nn.BatchNorm2d
-    sys.path.insert(0, str(repository / "SEG/backbone"))
     sys.modules.pop("convmae", None)
-    return importlib.import_module("convmae").ConvMAE(embed_dim=DIMS, depth=DEPTHS, num_heads=HEADS)
+    module = peers.import_official(repository / "SEG/backbone", "convmae")
+    return module.ConvMAE(embed_dim=DIMS, depth=DEPTHS, num_heads=HEADS)
 
 
 def main() -> None:

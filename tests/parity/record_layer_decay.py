@@ -1,6 +1,6 @@
 """Record what the official codes do with each parameter: its lr scale and weight decay.
 
-    python tests/parity/record_layer_decay.py MAE CONVMAE MIXMIM MASKALIGN LSMAE MAE_SEGMENTATION \\
+    python -m tests.parity.record_layer_decay MAE CONVMAE MIXMIM MASKALIGN LSMAE MAE_SEGMENTATION \\
         DETECTRON2 CONVMAE_DET
 
 Each code's own function groups the parameters, with the published layer decay and a weight decay of
@@ -18,10 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from common import load, save
 from record_classification import convmae, mae, mixmim
 from record_mae_segmentation import import_backbone
 from torch import nn
+
+from tests.parity.common import load, save
 
 WEIGHT_DECAY = 0.05
 SOURCES = dict(

@@ -1,6 +1,6 @@
 """Record the official long-sequence MAE's loss and gradients, ViT-B at 448 pixels, with 2x2 masks.
 
-    python tests/parity/record_lsmae.py LSMAE_REPOSITORY
+    python -m tests.parity.record_lsmae LSMAE_REPOSITORY
 
 LSMAE_REPOSITORY: facebookresearch/long_seq_mae at 9599310. Its masks are drawn by numpy in the data
 loader; here they are drawn as ours are, and given to the official model in its form.
@@ -11,10 +11,9 @@ import sys
 from pathlib import Path
 
 import torch
-from common import SEED, gradient_summary, images, save, set_weights
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import peers
+from mmmim.benchmark import peers
+from tests.parity.common import SEED, gradient_summary, images, save, set_weights
 
 
 def official_indices(batch: int, side: int, ratio: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,33 +1,22 @@
 """Record loss and gradients of the official MAE, and of it on mmselfsup's low-frequency target.
 
-    python tests/parity/record_mae.py MAE_REPOSITORY MMSELFSUP_REPOSITORY
+    python -m tests.parity.record_mae MAE_REPOSITORY MMSELFSUP_REPOSITORY
 
 MAE_REPOSITORY: facebookresearch/mae at efb2a80; MMSELFSUP_REPOSITORY: open-mmlab/mmselfsup at db861f3.
-Only their model files are run. The official code is of 2021: it calls `np.float`, and passes timm's
-Block an argument (`qk_scale`) that timm has dropped since; both are given back here.
+Only their model files are run.
 """
 
 import sys
 from pathlib import Path
 
-import numpy as np
-import timm.models.vision_transformer as timm_vit
 import torch
-from common import SEED, gradient_summary, images, save, set_weights, tensor_summary
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-from peers import low_frequency_target
+from mmmim.benchmark import peers
+from tests.parity.common import SEED, gradient_summary, images, save, set_weights, tensor_summary
 
 
 def official_mae(repository: Path):
-    np.float = float
-    block = timm_vit.Block
-    timm_vit.Block = lambda *args, qk_scale=None, **kwargs: block(*args, **kwargs)
-    sys.path.insert(0, str(repository))
-    import models_mae
-
-    timm_vit.Block = block
-    model = models_mae.mae_vit_base_patch16(norm_pix_loss=True)
+    model = peers.mae(repository)
     for module in model.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False  # the attention of 2021, written out
@@ -48,7 +37,7 @@ def main() -> None:
     model = official_mae(Path(sys.argv[1]))
     set_weights({n: p for n, p in model.named_parameters() if p.requires_grad})
     batch = images(2, 224)
-    low_pass = low_frequency_target(Path(sys.argv[2]))
+    low_pass = peers.low_frequency_target(Path(sys.argv[2]))
     filtered = low_pass(batch)
     sources = dict(mae="facebookresearch/mae efb2a80", mmselfsup="open-mmlab/mmselfsup db861f3")
     made_by = "tests/parity/record_mae.py"

@@ -1,6 +1,6 @@
 """Record the maps of the UperNet recipe's MAE backbone at 512 pixels, on a narrow ViT.
 
-    python tests/parity/record_mae_segmentation.py MAE_SEGMENTATION_REPOSITORY
+    python -m tests.parity.record_mae_segmentation MAE_SEGMENTATION_REPOSITORY
 
 MAE_SEGMENTATION_REPOSITORY: implus/mae_segmentation at 772c0c1; of its imports only names are needed.
 """
@@ -11,7 +11,9 @@ from pathlib import Path
 
 import timm.layers
 import torch
-from common import images, save, set_weights, tensor_summary
+
+from mmmim.benchmark import peers
+from tests.parity.common import images, save, set_weights, tensor_summary
 
 
 def import_backbone(repository: Path):
@@ -27,10 +29,7 @@ def import_backbone(repository: Path):
         sys.modules[name] = types.ModuleType(name)
         vars(sys.modules[name]).update(content)
     sys.modules.setdefault("timm.models.layers", timm.layers)
-    sys.path.insert(0, str(repository / "backbone"))
-    import mae
-
-    return mae.MAE
+    return peers.import_official(repository / "backbone", "mae").MAE
 
 
 def main() -> None:

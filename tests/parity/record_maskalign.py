@@ -1,6 +1,6 @@
 """Record the official MaskAlign's loss and gradients, and what transformers' models make of images.
 
-    python tests/parity/record_maskalign.py MASKALIGN_REPOSITORY
+    python -m tests.parity.record_maskalign MASKALIGN_REPOSITORY
 
 MASKALIGN_REPOSITORY: OpenDriveLab/maskalign at 250d018. Needs transformers 4.57. The teachers' weights
 are random, drawn by name. Losses are recorded with a base student, then with a narrow one for the
@@ -12,10 +12,9 @@ from pathlib import Path
 
 import torch
 import transformers as hf
-from common import SEED, gradient_summary, images, save, set_weights, tensor_summary
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import peers
+from mmmim.benchmark import peers
+from tests.parity.common import SEED, gradient_summary, images, save, set_weights, tensor_summary
 
 SOURCE = dict(
     made_by="tests/parity/record_maskalign.py",

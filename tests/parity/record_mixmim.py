@@ -1,6 +1,6 @@
 """Record the official MixMIM's loss and gradients, and its stages' outputs while fine-tuning.
 
-    python tests/parity/record_mixmim.py MIXMIM_REPOSITORY
+    python -m tests.parity.record_mixmim MIXMIM_REPOSITORY
 
 MIXMIM_REPOSITORY: Sense-X/MixMIM at 2b2f5a9. The maps are recorded narrow, at 224 and 384 pixels.
 """
@@ -10,10 +10,9 @@ import sys
 from pathlib import Path
 
 import torch
-from common import SEED, gradient_summary, images, save, set_weights, tensor_summary
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
-import peers
+from mmmim.benchmark import peers
+from tests.parity.common import SEED, gradient_summary, images, save, set_weights, tensor_summary
 
 NARROW = dict(embed_dim=32, num_heads=[1, 2, 4, 8], depths=[2, 2, 4, 2])
 SOURCE = dict(made_by="tests/parity/record_mixmim.py", source="Sense-X/MixMIM 2b2f5a9")
@@ -31,8 +30,8 @@ def record_pretraining(folder: Path) -> None:
 
 @torch.no_grad()
 def record_maps(folder: Path, name: str, size: int) -> None:
-    sys.path.insert(0, str(folder))
-    model = getattr(importlib.import_module("models_mixmim_ft"), name)(**NARROW, num_classes=0).eval()
+    module = peers.import_official(folder, "models_mixmim_ft")
+    model = getattr(module, name)(**NARROW, num_classes=0).eval()
     set_weights({n: p for n, p in model.named_parameters() if p.requires_grad})
     stages = []
     for layer in model.layers:

@@ -1,6 +1,6 @@
 """Record detectron2's ViTDet features at 1024 pixels, on a narrow ViT.
 
-    python tests/parity/record_vitdet.py DETECTRON2_REPOSITORY
+    python -m tests.parity.record_vitdet DETECTRON2_REPOSITORY
 
 DETECTRON2_REPOSITORY: facebookresearch/detectron2 at 02b5c4e; fvcore must be importable. Only the
 files that define the backbone are run: the packages' __init__ would want compiled operators.
@@ -14,8 +14,9 @@ from pathlib import Path
 
 import timm.layers
 import torch
-from common import images, save, set_weights, tensor_summary
 from torch import nn
+
+from tests.parity.common import images, save, set_weights, tensor_summary
 
 WIDTH = dict(embed_dim=96, depth=4, num_heads=3)
 

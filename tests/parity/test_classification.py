@@ -4,13 +4,13 @@ import copy
 
 import pytest
 import torch
-from common import images, load, set_weights
 from mmengine.registry import DefaultScope
 
-from mmmim.checkpoints import to_mmmim
+from mmmim.checkpoints import convert
 from mmmim.registry import MODELS
+from tests.parity.common import images, load, set_weights
 
-FC_NORM = dict(type="mmmim.NormedMean", channels=64)
+FC_NORM = dict(type="mmmim.GlobalPoolNorm", channels=64)
 VIT = dict(type="mmmim.ClassTokenViT", arch=dict(embed_dims=64, depth=12, num_heads=4))
 CONV_VIT = dict(
     type="mmmim.ConvViT",
@@ -24,13 +24,13 @@ MODELS_BY_NAME = {
             type="mmmim.ViT",
             arch=dict(embed_dims=64, depth=12, num_heads=4),
             final_norm=False,
-            train_positions=True,
+            learnable_pos_embed=True,
         ),
         FC_NORM,
         64,
     ),
     "convmae": (
-        dict(CONV_VIT, train_positions=True),
+        dict(CONV_VIT, learnable_pos_embed=True),
         FC_NORM,
         64,
     ),
@@ -51,12 +51,12 @@ PROBES = {
     ),
     "maskalign_linear": (
         dict(type="mmmim.FrozenBackbone", backbone=dict(VIT, final_norm=False)),
-        dict(type="mmmim.ProbedToken", channels=64),
+        dict(type="mmmim.ProbeClsToken", channels=64),
         64,
     ),
     "convmae_linear": (
         dict(type="mmmim.FrozenBackbone", backbone=CONV_VIT),
-        dict(type="mmmim.ProbedMean", channels=64),
+        dict(type="mmmim.ProbeGlobalPool", channels=64),
         64,
     ),
 }
@@ -78,7 +78,7 @@ def load_official(model: torch.nn.Module, expected: dict) -> None:
     weights = {n: torch.empty(shape) for n, shape in expected["shapes"].items()}
     set_weights(weights)
     positions = {n: p for n, p in model.backbone.state_dict().items() if n.endswith("pos_embed")}
-    converted, left_out = to_mmmim({**positions, **weights})
+    converted, left_out = convert({**positions, **weights})
     assert not left_out
     missing, unexpected = model.load_state_dict(converted, strict=False)
     assert not unexpected

@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from common import SEED, assert_equal_step, images, load, set_weights, tensor_summary
 
+from mmmim.methods.pixmim import LowPassFilter, official_disc
 from mmmim.registry import MODELS
-from mmmim.targets import LowPassFilter
-from mmmim.targets.low_frequency import official_disc
+from tests.parity.common import SEED, assert_equal_step, images, load, set_weights, tensor_summary
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 HOST = dict(type="MAE", backbone=dict(type="ViT", arch="base"))

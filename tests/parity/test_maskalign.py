@@ -4,12 +4,12 @@ from functools import partial
 
 import pytest
 import torch
-from common import SEED, assert_equal_step, draw, images, load, set_weights, tensor_summary
 from torch import Tensor, nn
 
-from mmmim.checkpoints import to_mmmim
+from mmmim.checkpoints import convert
+from mmmim.methods.maskalign import Teacher
 from mmmim.registry import MODELS
-from mmmim.targets import Teacher
+from tests.parity.common import SEED, assert_equal_step, draw, images, load, set_weights, tensor_summary
 
 CLIP = "vit_base_patch16_clip_quickgelu_224.openai"
 NARROW = dict(embed_dims=64, depth=12, num_heads=4)
@@ -111,7 +111,7 @@ def test_official_files_load_strictly_with_and_without_the_teacher():
     own.update({"norm.weight": torch.ones(64), "norm.bias": torch.zeros(64)})
     own["pos_embed"] = model.backbone.pos_embed.data
     for state in (own, {**own, **{n: torch.empty(s) for n, s in shapes.items()}}):
-        converted, left_out = to_mmmim(state)
+        converted, left_out = convert(state)
         model.load_state_dict(converted)
         assert {"norm.weight", "distill_heads.6.bias"} <= set(left_out)
     assert torch.equal(model.alignment.weights, own["distill_weights"][7:])

@@ -2,12 +2,20 @@
 
 import pytest
 import torch
-from common import SEED, assert_equal_step, images, load, set_weights, tensor_summary
 from torch import nn
 
-from mmmim.checkpoints import load_backbone, to_mmmim
-from mmmim.checkpoints.formats import to_mixmim, to_mmpretrain_mixmim
+from mmmim.checkpoints import convert, load_backbone
+from mmmim.checkpoints.formats import export
 from mmmim.registry import MODELS
+from tests.parity.common import (
+    SEED,
+    assert_equal_step,
+    close_to_summary,
+    images,
+    load,
+    set_weights,
+    tensor_summary,
+)
 
 NARROW = dict(embed_dims=32, depths=(2, 2, 4, 2), num_heads=(1, 2, 4, 8))
 DECODER = dict(embed_dims=64, depth=2, num_heads=4)
@@ -16,7 +24,7 @@ DECODER = dict(embed_dims=64, depth=2, num_heads=4)
 def official_names(model: nn.Module) -> dict[str, nn.Parameter]:
     """Official name -> our parameter, of those that learn."""
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
-    renamed, left_out = to_mixmim(trained)
+    renamed, left_out = export(trained, "mixmim")
     assert not left_out
     return {n: p for n, p in renamed.items() if isinstance(p, nn.Parameter)}
 
@@ -49,7 +57,7 @@ def test_maps_from_a_converted_file_equal_the_official_ones(size, windows):
     ).eval()
     weights = {n: torch.empty(shape) for n, shape in expected["shapes_of_weights"].items()}
     set_weights(weights)
-    converted, left_out = to_mmmim({**weights, "absolute_pos_embed": backbone.absolute_pos_embed.data})
+    converted, left_out = convert({**weights, "absolute_pos_embed": backbone.absolute_pos_embed.data})
     assert not left_out
     state = {name.removeprefix("backbone."): value for name, value in converted.items()}
     missing, unexpected = backbone.load_state_dict(state, strict=False)
@@ -60,7 +68,7 @@ def test_maps_from_a_converted_file_equal_the_official_ones(size, windows):
         maps = backbone(images(1, size))
     for i, summary in enumerate(expected["maps"]):
         ours = tensor_summary(f"map {i}", maps[i].flatten(2).transpose(1, 2))
-        assert ours == pytest.approx(summary, rel=1e-4, abs=1e-6)
+        assert ours == close_to_summary(summary)
 
 
 def test_tables_are_resized_for_384_pixels_as_officially(tmp_path):
@@ -74,9 +82,9 @@ def test_tables_are_resized_for_384_pixels_as_officially(tmp_path):
         dict(type="MixMIMTransformer", arch=NARROW, img_size=384, window_sizes=(16, 16, 24, 12))
     )
     load_backbone(large, str(tmp_path / "official.pth"))
-    resized, _ = to_mixmim({f"backbone.{n}": v for n, v in large.state_dict().items()})
+    resized, _ = export({f"backbone.{n}": v for n, v in large.state_dict().items()}, "mixmim")
     for name, summary in expected["tables"].items():
-        assert tensor_summary(name, resized[name]) == pytest.approx(summary, rel=1e-5, abs=1e-6), name
+        assert tensor_summary(name, resized[name]) == close_to_summary(summary), name
 
 
 def test_equal_to_mmpretrains_on_the_same_weights():
@@ -115,12 +123,10 @@ def test_equal_to_mmpretrains_on_the_same_weights():
                 ),
             )
         )
-    state, left_out = to_mmpretrain_mixmim(ours.state_dict())
+    state, left_out = export(ours.state_dict(), "mmpretrain-mixmim")
     assert not left_out
     theirs.load_state_dict(state)
-    assert all(
-        torch.equal(v, ours.state_dict()[k]) for k, v in to_mmmim(theirs.state_dict())[0].items()
-    )
+    assert all(torch.equal(v, ours.state_dict()[k]) for k, v in convert(theirs.state_dict())[0].items())
 
     batch, losses = images(4, 224), []
     for loss in (lambda: ours(batch)["loss"], lambda: theirs(batch, mode="loss")["loss"]):
@@ -129,7 +135,7 @@ def test_equal_to_mmpretrains_on_the_same_weights():
         losses[-1].backward()
     assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-5)
     gradients = {n: p.grad for n, p in theirs.named_parameters() if p.grad is not None}
-    converted, _ = to_mmmim(gradients)
+    converted, _ = convert(gradients)
     for name, parameter in ours.named_parameters():
         if parameter.requires_grad:
             difference = (parameter.grad - converted[name]).norm() / converted[name].norm()

@@ -2,12 +2,11 @@
 
 import re
 
-import pytest
 import torch
-from common import images, load, set_weights, tensor_summary
 
 from mmmim.checkpoints.formats import FORMATS
 from mmmim.registry import MODELS
+from tests.parity.common import close_to_summary, images, load, set_weights, tensor_summary
 
 NARROW = dict(embed_dims=96, depth=4, num_heads=3)
 
@@ -37,7 +36,7 @@ def test_vitdet_pyramid_at_1024_pixels_equals_detectron2():
 
     for level, (name, expected) in zip(levels, golden["levels"].items(), strict=True):
         assert list(level.shape) == golden["shapes"][name]
-        assert tensor_summary(name, level) == pytest.approx(expected, rel=1e-4, abs=1e-5), name
+        assert tensor_summary(name, level) == close_to_summary(expected), name
 
 
 def test_upernet_maps_at_512_pixels_equal_mae_segmentation():
@@ -74,7 +73,7 @@ def test_upernet_maps_at_512_pixels_equal_mae_segmentation():
 
     for i, (shape, expected) in enumerate(zip(golden["shapes"], golden["maps"], strict=True)):
         assert list(maps[i].shape) == shape
-        assert tensor_summary(f"map {i}", maps[i]) == pytest.approx(expected, rel=1e-4, abs=1e-6)
+        assert tensor_summary(f"map {i}", maps[i]) == close_to_summary(expected)
 
 
 def _rename(name: str, rules) -> str:

@@ -1,13 +1,9 @@
 import os
-import sys
-from pathlib import Path
 
 import pytest
 
-from mmmim.data.scenes import ScenesSpec, make_scenes
-
-sys.path.insert(0, str(Path(__file__).parent))  # for launching.py and train_methods.py
-from launching import free_port, teacher_file
+from mmmim.data.synthetic import ScenesSpec, make_scenes
+from tests.smoke.launching import free_port, teacher_file
 
 
 @pytest.fixture(scope="module")

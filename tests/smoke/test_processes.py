@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from launching import ONE_EPOCH, call, free_port, losses
-from train_methods import METHODS
+
+from tests.smoke.launching import ONE_EPOCH, call, free_port, losses
+from tests.smoke.train_methods import METHODS
 
 SCRIPT = Path(__file__).with_name("train_methods.py")
 OPTIONS = {

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 import torch
-from launching import ONE_EPOCH, ROOT, call, losses, run, teacher_file
 from mmengine import Config
+
+from tests.smoke.launching import ONE_EPOCH, ROOT, call, losses, run, teacher_file
 
 MASKALIGN = "configs/tiny/maskalign_vit_scenes.py"
 
@@ -49,9 +50,9 @@ def test_another_teacher_is_refused_on_resume_and_a_missing_one_at_the_start(ali
     other = str(teacher_file(folder / "other.pth", seed=1))
     resume = ["--resume", folder / "work/epoch_1.pth"]
     result = run([*command, *resume, *options], scenes, TEACHER=other)
-    assert "this run learned from the teacher vit_tiny_patch16_224 with sha256" in result.stderr
+    assert "was trained with the teacher vit_tiny_patch16_224, sha256" in result.stderr
     result = run([*command, *options], scenes, TEACHER=str(folder / "nowhere.pth"))
-    assert "needs its weights, and there is no file" in result.stderr
+    assert "needs its weights: no file" in result.stderr
     more = ["train_cfg.max_epochs=2", "model.data_preprocessor.pad_value=0"]
     call([*command, *resume, *options, *more], scenes, TEACHER=str(folder / "teacher.pth"))
     assert list(losses(folder / "other")) == list(range(7, 13))
@@ -71,5 +72,5 @@ def test_a_student_is_drawn_beside_its_teacher(aligned, scenes, tmp_path):
         folder / "work/epoch_1.pth",
     ]
     printed = call([*command, scenes / "coco/val2017", "--out", out], scenes)
-    assert "what the teacher attends to, kept patches, similarity to the teacher; 4 images" in printed
+    assert "teacher attention, kept patches, similarity to the teacher; 4 images" in printed
     assert out.stat().st_size > 1000

@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from launching import ROOT, call, environment, free_port, losses, run
 from mmengine import Config
 from PIL import Image
+
+from tests.smoke.launching import ROOT, call, environment, free_port, losses, run
 
 # 48 images in batches of 8, three epochs: 18 steps.
 PRETRAIN = (
     "train_cfg.max_epochs=3",
-    "model.host.backbone.arch.embed_dims=16",
-    "model.host.decoder.embed_dims=16",
-    "model.host.decoder.depth=1",
+    "model.method.backbone.arch.embed_dims=16",
+    "model.method.decoder.embed_dims=16",
+    "model.method.decoder.depth=1",
     "default_hooks.logger.interval=1",
     "train_dataloader.num_workers=1",
 )
@@ -98,7 +99,7 @@ def test_a_finished_work_dir_is_not_written_over(scenes, uninterrupted):
     before = (uninterrupted / "epoch_3.pth").stat().st_mtime_ns
     result = run([sys.executable, *pretrain_command(uninterrupted)], scenes)
     assert result.returncode != 0
-    assert "already holds checkpoints. Continue them with --resume" in result.stderr
+    assert "already holds checkpoints: continue them with --resume" in result.stderr
     assert (uninterrupted / "epoch_3.pth").stat().st_mtime_ns == before
 
 
@@ -196,5 +197,5 @@ def test_reconstructions_are_drawn_and_an_encoder_alone_is_refused(scenes, unint
     convert = [sys.executable, "tools/convert_checkpoint.py", uninterrupted / "epoch_3.pth", encoder]
     call([*convert, "--to", "backbone"], scenes)
     result = run([*command, encoder, images, "--out", tmp_path / "no.png"], scenes)
-    assert "holds an encoder alone" in result.stderr
+    assert "holds an encoder without its decoder" in result.stderr
     assert not (tmp_path / "no.png").exists()

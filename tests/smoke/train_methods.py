@@ -14,9 +14,9 @@ from mmengine import Config
 from mmengine.hooks import Hook
 
 import mmmim  # noqa: F401  registers the methods
-from mmmim import launch
 from mmmim.data import EpochSampler
 from mmmim.data.unlabelled import item_seed
+from mmmim.engine import RunOptions, run_train
 from mmmim.registry import DATA_SAMPLERS, HOOKS
 
 TINY = Path(__file__).parents[2] / "configs/tiny"
@@ -58,14 +58,14 @@ class DealtMasks(Hook):
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         step, process = divmod(runner.iter, PROCESSES)
         torch.manual_seed(item_seed(runner.seed, step))
-        rows, columns = runner.model.backbone.grid
+        rows, columns = runner.model.backbone.grid_size
         torch.rand(process, rows * columns)
 
 
 def config(name: str, launcher: str, out: Path) -> Config:
     file, backbone = METHODS[name]
     cfg = Config.fromfile(TINY / f"{file}.py")
-    model = "model.host" if name == "PixMIM" else "model"
+    model = "model.method" if name == "PixMIM" else "model"
     changes = {f"{model}.backbone.{key}": value for key, value in backbone.items()}
     if name == "MaskAlign":
         changes["model.teacher.model_args.embed_dim"] = 16
@@ -96,13 +96,8 @@ def train(name: str, args: argparse.Namespace) -> None:
         cfg.experiment_name = f"{name}_{epochs}"  # names loggers, of which one process has one each
         if torch.distributed.is_initialized():
             torch.distributed.barrier()  # until the first process has written its checkpoint
-        launch.set_resume(cfg, "auto" if epochs == 2 and args.launcher != "none" else None)
-        if args.fsdp:
-            launch.set_fsdp(cfg)
-        runner = launch.build_runner(cfg)
-        if args.compile:
-            launch.compile_model(runner)
-        runner.train()
+        resume = "auto" if epochs == 2 and args.launcher != "none" else None
+        run_train(cfg, RunOptions(resume=resume, fsdp=args.fsdp, compile=args.compile))
 
 
 def main() -> None:

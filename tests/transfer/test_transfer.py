@@ -30,7 +30,7 @@ def test_a_labelled_image_that_is_cut_is_an_error_with_its_name(tmp_path):
     Image.effect_noise((64, 64), 50).convert("RGB").save(path)
     assert load(dict(img_path=str(path)))["img"].shape == (64, 64, 3)
     path.write_bytes(path.read_bytes()[:400])
-    with pytest.raises(OSError, match=r"labelled\.jpg.*not skipped"):
+    with pytest.raises(OSError, match=r"labelled\.jpg.*never skipped"):
         load(dict(img_path=str(path)))
     with pytest.raises(OSError, match=r"missing\.jpg"):
         load(dict(img_path=str(tmp_path / "missing.jpg")))
@@ -44,7 +44,7 @@ def test_colours_are_loaded_as_mmcv_loads_them(tmp_path):
 
 
 def test_a_halved_map_is_appended():
-    neck = MODELS.build(dict(type="AppendHalved", in_channels=8, norm_cfg=dict(type="BN")))
+    neck = MODELS.build(dict(type="AppendDownsampled", in_channels=8, norm_cfg=dict(type="BN")))
     maps = (torch.randn(2, 4, 16, 16), torch.randn(2, 8, 8, 8))
     *same, halved = neck(maps)
     assert all(a is b for a, b in zip(same, maps, strict=True))
@@ -52,8 +52,8 @@ def test_a_halved_map_is_appended():
 
 
 def test_a_map_too_small_to_halve_says_so():
-    neck = MODELS.build(dict(type="AppendHalved", in_channels=8, norm_cfg=dict(type="BN")))
-    with pytest.raises(ValueError, match=r"at least 3x3 .*got \(2, 4\)"):
+    neck = MODELS.build(dict(type="AppendDownsampled", in_channels=8, norm_cfg=dict(type="BN")))
+    with pytest.raises(ValueError, match=r"3x3 or larger.*got \(2, 4\)"):
         neck((torch.randn(1, 8, 2, 4),))
 
 
@@ -68,7 +68,7 @@ def test_anchors_stay_exact_under_autocast():
         loss_bbox=dict(type="mmdet.L1Loss"),
         test_cfg=ConfigDict(nms_pre=2000, max_per_img=2000, nms=dict(type="nms", iou_threshold=1.0)),
     )
-    head = MODELS.build(dict(type="FloatRPNHead", **kwargs))
+    head = MODELS.build(dict(type="FP32RPNHead", **kwargs))
     for weight in head.rpn_reg.parameters():
         torch.nn.init.zeros_(weight)  # proposals are the anchors
     maps = (torch.randn(1, 4, 1, 160),)
@@ -86,7 +86,7 @@ def test_boxes_stay_exact_on_bfloat16_maps():
     kwargs |= dict(out_channels=1, featmap_strides=[4])
     maps = [torch.arange(256.0).bfloat16().expand(1, 1, 256, 256)]  # its value is its column
     boxes = torch.tensor([[0.0, 513.0, 513.0, 529.0, 529.0]])  # 513 is 512 in bfloat16
-    found = MODELS.build(dict(type="FloatRoIExtractor", **kwargs))(maps, boxes)
+    found = MODELS.build(dict(type="FP32RoIExtractor", **kwargs))(maps, boxes)
     assert found.dtype == torch.float32
     assert found[0, 0, 0].tolist() == [513 / 4 + 0.5, 513 / 4 + 2.5]
     rounded = SingleRoIExtractor(**kwargs)(maps, boxes)

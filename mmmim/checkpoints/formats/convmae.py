@@ -1,103 +1,127 @@
-"""ConvMAE's weights in the official code: pretraining and fine-tuning, detection, segmentation."""
+"""ConvMAE weights of the official code: pretraining and fine-tuning, detection, segmentation."""
 
 import re
 
 from torch import Tensor
 
-from mmmim.checkpoints.formats.common import (
-    BLOCK,
+from mmmim.checkpoints.formats.base import (
     MAE_CLASSIFIER,
     MAE_DECODER,
     Format,
+    KeyMap,
+    block_keys,
     detectron2_heads,
-    rename,
+    register_format,
 )
 
-# ConvMAE's encoder, whose names are ours.
-_CONV_VIT = (
-    r"(pos_embed|patch_embed[123]\.(?:proj|norm)\.\w+|patch_embed4\.\w+"
-    r"|blocks[12]\.\d+\.(?:norm[12]|conv[12]|attn|mlp\.fc[12])\.(?:weight|bias)"
-    rf"|blocks3\.\d+\.{BLOCK})"
-)
-# The 1x1 convolutions of its convolutional blocks, which are linear maps here.
+# The 1x1 convolutions in convolutional blocks, which are linear maps here.
 _POINTWISE = r"backbone\.blocks[12]\.\d+\.(conv[12]|mlp\.fc[12])\.weight"
+_CONV_BLOCK = ("norm1", "norm2", "conv1", "conv2", "attn", "mlp.fc1", "mlp.fc2")
 
 
-def _linear_of_pointwise(name: str, value: Tensor) -> Tensor:
-    """ConvMAE's 1x1 convolutions are linear maps here."""
+def _encoder(theirs: str) -> KeyMap:
+    """The encoder, whose names are ours below the prefix `theirs`."""
+    names = [
+        "pos_embed",
+        *(f"patch_embed{i}.{part}.{{wb}}" for i in (1, 2, 3) for part in ("proj", "norm")),
+        "patch_embed4.{wb}",
+        *(f"blocks{stage}.{{i}}.{layer}.{{wb}}" for stage in (1, 2) for layer in _CONV_BLOCK),
+    ]
+    return (
+        *((theirs + name, f"backbone.{name}") for name in names),
+        *block_keys(f"{theirs}blocks3.{{i}}", "backbone.blocks3.{i}"),
+    )
+
+
+def _to_linear(name: str, value: Tensor) -> Tensor:
+    """(D, C, 1, 1) -> (D, C) for 1x1 convolutions."""
     return value.flatten(1) if value.ndim == 4 and re.fullmatch(_POINTWISE, name) else value
 
 
-CONVMAE = Format(
-    "official ConvMAE or FastConvMAE",
-    r"blocks1\.0\.norm1\.weight",
-    (
-        (_CONV_VIT, r"backbone.\1"),
-        (r"stage([12])_output_decode\.(\w+)", r"fusion.stage\1.\2"),
-        (r"norm\.(\w+)", r"fusion.norm.\1"),
-        *MAE_DECODER,
-        *MAE_CLASSIFIER,
-    ),
-    _linear_of_pointwise,
+def _to_pointwise(name: str, value: Tensor) -> Tensor:
+    """Inverse of `_to_linear`."""
+    return value[:, :, None, None] if re.fullmatch(_POINTWISE, name) else value
+
+
+CONVMAE = register_format(
+    Format(
+        "convmae",
+        "official ConvMAE or FastConvMAE",
+        signature=r"blocks1\.0\.norm1\.weight",
+        keys=(
+            *_encoder(""),
+            ("stage{i}_output_decode.{wb}", "fusion.stage{i}.{wb}"),
+            ("norm.{wb}", "fusion.norm.{wb}"),
+            *MAE_DECODER,
+            *MAE_CLASSIFIER,
+        ),
+        value_in=_to_linear,
+        value_out=_to_pointwise,
+        exported=_encoder(""),
+    )
 )
-CONVMAE_FPN = Format(
-    "official ConvMAE, detection with an FPN",
-    r"backbone\.bottom_up\.blocks1\.0\.norm1\.weight",
-    (
-        (rf"backbone\.bottom_up\.{_CONV_VIT}", r"backbone.\1"),
-        *(
+CONVMAE_FPN = register_format(
+    Format(
+        "convmae-fpn",
+        "official ConvMAE, detection with an FPN",
+        signature=r"backbone\.bottom_up\.blocks1\.0\.norm1\.weight",
+        keys=(
+            *_encoder("backbone.bottom_up."),
+            *(
+                (
+                    f"backbone.bottom_up.{theirs}_rel_pos_bias.relative_position_bias_table",
+                    f"backbone.{ours}_position.table",
+                )
+                for theirs, ours in (("windowed", "window"), ("global", "global"))
+            ),
+            *(
+                (f"backbone.fpn_{theirs}{i + 2}.{part}{{p}}", f"neck.{ours}_convs.{i}.{name}.{{p}}")
+                for theirs, ours in (("lateral", "lateral"), ("output", "fpn"))
+                for i in range(4)
+                for part, name in (("norm.", "bn"), ("", "conv"))
+            ),
+            *detectron2_heads("bn"),
+        ),
+        value_in=_to_linear,
+    )
+)
+CONVMAE_VITDET = register_format(
+    Format(
+        "convmae-vitdet",
+        "official ConvMAE, detection with a simple feature pyramid",
+        signature=r"backbone\.net\.blocks1\.0\.norm1\.weight",
+        keys=(
+            *_encoder("backbone.net."),
+            *(
+                (
+                    f"backbone.net.blocks3.{{i}}.attn.rel_pos_{axis}",
+                    f"backbone.blocks3.{{i}}.attn.relative_position.rel_pos_{axis}",
+                )
+                for axis in "hw"
+            ),
+            ("backbone.simfp_{i}.{rest}", "neck.simfp_{i}.{rest}"),
+            *detectron2_heads("ln"),
+        ),
+        value_in=_to_linear,
+    )
+)
+CONVMAE_UPERNET = register_format(
+    Format(
+        "convmae-upernet",
+        "official ConvMAE, segmentation",
+        signature=r"backbone\.fpn\.0\.weight",
+        keys=(
+            *_encoder("backbone."),
+            ("backbone.blocks3.{i}.gamma_{j}", "backbone.blocks3.{i}.ls{j}.gamma"),
             (
-                rf"backbone\.bottom_up\.{theirs}_rel_pos_bias\.relative_position_bias_table",
-                f"backbone.{ours}_position.table",
-            )
-            for theirs, ours in (("windowed", "window"), ("global", "global"))
+                "backbone.blocks3.{i}.attn.relative_position_bias_table",
+                "backbone.blocks3.{i}.attn.relative_position.table",
+            ),
+            ("backbone.fpn.0.{p}", "neck.halve.conv.{p}"),
+            ("backbone.fpn.1.{p}", "neck.halve.bn.{p}"),
+            ("decode_head.{rest}", "decode_head.{rest}"),
+            ("auxiliary_head.{rest}", "auxiliary_head.{rest}"),
         ),
-        *(
-            (rf"backbone\.fpn_{theirs}{i + 2}\.{part}(\w+)", rf"neck.{ours}_convs.{i}.{name}.\1")
-            for theirs, ours in (("lateral", "lateral"), ("output", "fpn"))
-            for i in range(4)
-            for part, name in ((r"norm\.", "bn"), ("", "conv"))
-        ),
-        *detectron2_heads("bn"),
-    ),
-    _linear_of_pointwise,
+        value_in=_to_linear,
+    )
 )
-CONVMAE_VITDET = Format(
-    "official ConvMAE, detection with a simple feature pyramid",
-    r"backbone\.net\.blocks1\.0\.norm1\.weight",
-    (
-        (rf"backbone\.net\.{_CONV_VIT}", r"backbone.\1"),
-        (
-            r"backbone\.net\.(blocks3\.\d+\.attn)\.(rel_pos_[hw])",
-            r"backbone.\1.relative_position.\2",
-        ),
-        (r"backbone\.simfp_(\d)\.(.*)", r"neck.simfp_\1.\2"),
-        *detectron2_heads("ln"),
-    ),
-    _linear_of_pointwise,
-)
-CONVMAE_UPERNET = Format(
-    "official ConvMAE, segmentation",
-    r"backbone\.fpn\.0\.weight",
-    (
-        (rf"backbone\.{_CONV_VIT}", r"backbone.\1"),
-        (r"backbone\.(blocks3\.\d+)\.gamma_([12])", r"backbone.\1.ls\2.gamma"),
-        (
-            r"backbone\.(blocks3\.\d+\.attn)\.relative_position_bias_table",
-            r"backbone.\1.relative_position.table",
-        ),
-        (r"backbone\.fpn\.0\.(\w+)", r"neck.halve.conv.\1"),
-        (r"backbone\.fpn\.1\.(\w+)", r"neck.halve.bn.\1"),
-        (r"((?:decode|auxiliary)_head\..*)", r"\1"),
-    ),
-    _linear_of_pointwise,
-)
-
-
-def to_convmae(state: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """A `ConvViT` of ours under the official names, and what the official encoder cannot hold."""
-    convolutions = {
-        name: value[:, :, None, None] if re.fullmatch(_POINTWISE, name) else value
-        for name, value in state.items()
-    }
-    return rename(convolutions, ((rf"backbone\.{_CONV_VIT}", r"\1"),))

@@ -1,25 +1,32 @@
-"""What watches a run."""
+"""Hooks of a run."""
 
-from mmmim.hooks.broken_images import BrokenImagesHook
-from mmmim.hooks.data_wait import DataWaitHook
-from mmmim.hooks.loss_log import LossLogHook
-from mmmim.hooks.non_finite_loss import NonFiniteLossHook
-from mmmim.hooks.prediction import PredictionHook
-from mmmim.hooks.quick_signals import NearestNeighbourHook, SegmentationProbeHook
-from mmmim.hooks.reproducibility import ReproducibilityHook
-from mmmim.hooks.resumed_steps import ResumedStepsHook
-from mmmim.hooks.teacher import AlignmentHook, TeacherHook
+from mmmim.deprecation import register_old_names
+from mmmim.engine.hooks.broken_images import BrokenImagesHook
+from mmmim.engine.hooks.data_wait import DataWaitHook
+from mmmim.engine.hooks.deferred_loss import DeferredLossHook
+from mmmim.engine.hooks.iter_seed import IterSeedHook
+from mmmim.engine.hooks.non_finite_loss import NonFiniteLossHook
+from mmmim.engine.hooks.prediction import PredictionHook
+from mmmim.engine.hooks.quick_signals import KNNEvalHook, SegmentationProbeHook
+from mmmim.engine.hooks.rescale_resume import RescaleResumeHook
+from mmmim.registry import HOOKS
+
+register_old_names(
+    HOOKS,
+    LossLogHook=DeferredLossHook,
+    NearestNeighbourHook=KNNEvalHook,
+    ReproducibilityHook=IterSeedHook,
+    ResumedStepsHook=RescaleResumeHook,
+)
 
 __all__ = [
-    "AlignmentHook",
     "BrokenImagesHook",
     "DataWaitHook",
-    "LossLogHook",
-    "NearestNeighbourHook",
+    "DeferredLossHook",
+    "IterSeedHook",
+    "KNNEvalHook",
     "NonFiniteLossHook",
     "PredictionHook",
-    "ReproducibilityHook",
-    "ResumedStepsHook",
+    "RescaleResumeHook",
     "SegmentationProbeHook",
-    "TeacherHook",
 ]

@@ -1,8 +1,10 @@
-"""Says at the end of an epoch which images could not be read."""
+"""Reports unreadable images at the end of an epoch."""
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
+from mmmim.atomic import write_bytes
 from mmmim.registry import HOOKS
 
 
@@ -10,22 +12,22 @@ from mmmim.registry import HOOKS
 class BrokenImagesHook(Hook):
     """Logs the number of unreadable images when it grew, and lists them in the work dir.
 
-    Each process lists what its own workers met; this is the first one's list.
+    The list is rank 0's: each process knows the files of its own workers.
     """
 
     def __init__(self) -> None:
-        self._told = 0
+        self._reported = 0
 
     @master_only
-    def after_train_epoch(self, runner) -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
         broken = runner.train_dataloader.dataset.broken_files()
-        if len(broken) == self._told:
+        if len(broken) == self._reported:
             return
-        self._told = len(broken)
+        self._reported = len(broken)
         listing = f"{runner.work_dir}/broken_images.txt"
-        with open(listing, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.writelines(f"{path}\n" for path in broken)
+        lines = "".join(f"{path}\n" for path in broken)
+        write_bytes(listing, lines.encode("utf-8", errors="surrogateescape"))
         runner.logger.warning(
             f"{len(broken)} of {len(runner.train_dataloader.dataset)} images cannot be read and "
-            f"were skipped; they are listed in {listing}"
+            f"were skipped, see {listing}"
         )

@@ -1,6 +1,7 @@
-"""Says when training waits for its images, and what to change."""
+"""Warns when training waits for images, and names the setting to change."""
 
 import os
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -11,24 +12,26 @@ from mmmim.registry import HOOKS
 
 @HOOKS.register_module()
 class DataWaitHook(Hook):
-    """Warns once when more than a share of the time went into waiting for data.
+    """Warns once when the share of time that waits for data exceeds a limit.
 
-    Reads the times that mmengine's IterTimerHook takes.
+    Reads the times that mmengine's IterTimerHook measures.
 
     Args:
-        share: of the time.
-        interval: iterations that are looked at together; the first of an epoch is left out, for its
-            workers start then.
+        share: limit on the share of time.
+        interval: iterations that are averaged, without the first of each epoch, in which the workers
+            start.
     """
 
     def __init__(self, share: float = 0.1, interval: int = 100) -> None:
         self.share, self.interval = share, interval
         self._waited = self._total = 0.0
         self._count = 0
-        self._said = False
+        self._warned = False
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
-        if batch_idx == 0 or self._said:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        if batch_idx == 0 or self._warned:
             return
         scalars = runner.message_hub.log_scalars
         self._waited += scalars["train/data_time"].current()
@@ -39,24 +42,26 @@ class DataWaitHook(Hook):
         waited = self._waited / self._total
         self._waited = self._total = self._count = 0
         if waited > self.share:
-            self._said = True
-            runner.logger.warning(f"{waited:.0%} of the time waits for images. {_cure(runner)}")
+            self._warned = True
+            runner.logger.warning(
+                f"{waited:.0%} of the time is spent waiting for images. {_cure(runner)}"
+            )
 
 
 def _cure(runner: Runner) -> str:
     workers = runner.train_dataloader.num_workers
-    # Processes of torchrun share the cores that they see; SLURM gives each its own.
-    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    cores = max(len(os.sched_getaffinity(0)) // neighbours, 1)
+    # Processes of torchrun share the cores that they see; SLURM gives each process its own.
+    neighbors = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    cores = max(len(os.sched_getaffinity(0)) // neighbors, 1)
     if workers < cores:
         return (
-            f"This process has {cores} cores and {workers} workers: --cfg-options "
+            f"This process has {cores} cores and {workers} workers: set --cfg-options "
             f"train_dataloader.num_workers={cores}"
         )
-    cure = f"Its {cores} cores have {workers} workers: store smaller images"
+    cure = f"Its {cores} cores already have {workers} workers: store smaller images"
     if isinstance(runner.train_dataloader.dataset, UnlabelledImages):
         cure += (
-            ", decode once, where they fit into memory (train_dataloader.dataset.cache_gb), or repeat "
-            "them (train_dataloader.sampler.repeats=2)"
+            ", cache the decoded images if they fit into memory (train_dataloader.dataset.cache_gb), "
+            "or repeat them (train_dataloader.sampler.repeats=2)"
         )
     return cure

@@ -1,4 +1,6 @@
-"""Losses for the log, without a wait for the GPU in every step."""
+"""Losses for the log, without a host-device sync in every step."""
+
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
@@ -10,15 +12,14 @@ from mmmim.registry import HOOKS
 
 
 @HOOKS.register_module()
-class LossLogHook(Hook):
-    """Hands what is logged to mmengine a few steps late, averaged over the processes.
+class DeferredLossHook(Hook):
+    """Buffers losses on the device and logs them every `interval` steps, averaged over processes.
 
-    mmengine asks the GPU for each value in each step, and logs the first process's own. Here they stay
-    on the device until the logger or a checkpoint is due, at most `interval` steps: then one reduction
-    and one copy bring all of them.
+    mmengine syncs for each value in each step and logs those of rank 0. This hook keeps them on the
+    device until the logger or a checkpoint is due, and then moves all with one reduction and one copy.
 
     Args:
-        interval: steps at most that values are kept.
+        interval: largest number of steps to buffer.
     """
 
     priority = "HIGHEST"  # before RuntimeInfoHook reads the outputs
@@ -36,7 +37,9 @@ class LossLogHook(Hook):
             if isinstance(hook, LoggerHook) or (isinstance(hook, CheckpointHook) and not hook.by_epoch)
         ]
 
-    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         tensors = {k: v for k, v in (outputs or {}).items() if isinstance(v, Tensor)}
         if not tensors:
             return
@@ -46,19 +49,19 @@ class LossLogHook(Hook):
             self._names = names
         self._kept.append(torch.stack([v.detach().float() for v in tensors.values()]))
         for name in names:
-            del outputs[name]  # or mmengine would wait for it
+            del outputs[name]  # or mmengine would sync for it
         if len(self._kept) >= self.interval or self._is_due(runner, batch_idx):
             self._flush(runner)
 
     def _is_due(self, runner: Runner, batch_idx: int) -> bool:
-        """Whether somebody reads now: they count in an epoch, or from the start."""
+        """Whether a reader is due; readers count within an epoch or from the start."""
         return self.end_of_epoch(runner.train_dataloader, batch_idx) or any(
             self.every_n_inner_iters(batch_idx, n) or self.every_n_train_iters(runner, n)
             for n in self._readers
         )
 
     def _flush(self, runner: Runner) -> None:
-        if not self._kept:  # other names than before, at the very start
+        if not self._kept:  # the names change in the first step
             return
         values = torch.stack(self._kept)
         if get_world_size() > 1:

@@ -1,4 +1,4 @@
-"""Two quick looks at frozen features while a method pretrains: nearest neighbours, and a linear map."""
+"""Quick evaluations of frozen features during pretraining: k nearest neighbors and a linear probe."""
 
 import functools
 import warnings
@@ -15,19 +15,20 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import v2
 
+from mmmim.data.image_file import read_rgb
 from mmmim.data.labelled import list_labelled
-from mmmim.data.photo import read_rgb
 from mmmim.data.unlabelled import list_images
-from mmmim.hooks.method import method_of
-from mmmim.methods.base import Method
+from mmmim.deprecation import renamed_arguments
+from mmmim.methods.base import Method, unwrap_model
 from mmmim.registry import HOOKS
 
 BATCH = 32
 
 
 class _QuickSignal(Hook):
-    """Evaluates the backbone every `interval` epochs and after the last, on the first process."""
+    """Evaluates the backbone every `interval` epochs and after the last one, on rank 0."""
 
+    calls_model_parts = True
     name: str
 
     def __init__(self, interval: int, image_size: int | None) -> None:
@@ -38,7 +39,7 @@ class _QuickSignal(Hook):
         raise NotImplementedError
 
     def before_train(self, runner: Runner) -> None:
-        self.image_size = self.image_size or method_of(runner).backbone.img_size
+        self.image_size = self.image_size or unwrap_model(runner.model).backbone.img_size
 
     @master_only
     @torch.no_grad()
@@ -46,7 +47,7 @@ class _QuickSignal(Hook):
         epoch = runner.epoch + 1
         if not (self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)):
             return
-        method = method_of(runner)
+        method = unwrap_model(runner.model)
         method.eval()
         found = self.evaluate(functools.partial(_features, method))
         method.train()
@@ -55,7 +56,7 @@ class _QuickSignal(Hook):
 
 
 def _features(method: Method, images: Tensor) -> Tensor:
-    """The last map at the stride that is masked: of a ConvViT its transformer's, not the pooled one."""
+    """The last map at the stride of the mask: the third stage of a ConvViT, not its pooled map."""
     backbone = method.backbone
     maps = backbone(method.data_preprocessor(dict(inputs=images))["inputs"])
     side = -(-images.shape[3] // backbone.patch_size)
@@ -63,36 +64,37 @@ def _features(method: Method, images: Tensor) -> Tensor:
 
 
 @HOOKS.register_module()
-class NearestNeighbourHook(_QuickSignal):
-    """Top-1 accuracy of weighted nearest neighbours on mean features of labelled photos.
+class KNNEvalHook(_QuickSignal):
+    """Top-1 accuracy of weighted k nearest neighbors on mean features of labeled images.
 
-    facebookresearch/dino eval_knn.py: cosine similarity, votes weighted by exp(similarity / 0.07). Of
-    masked methods it says less than fine-tuning does: their features are not made to be compared.
+    facebookresearch/dino eval_knn.py: cosine similarity, votes weighted by exp(similarity / 0.07). It
+    predicts fine-tuning poorly for masked methods, whose features are not trained to be compared.
 
     Args:
         data_root: folder with train/CLASS/*.jpg and val/CLASS/*.jpg.
         interval: epochs between evaluations.
-        neighbours: k.
-        image_size: side that images are resized and cropped to, in pixels; None is the backbone's.
-        limit: images of each split, evenly spread over the classes.
+        k: number of neighbors.
+        image_size: side in pixels that images are resized and cropped to; None is the backbone's.
+        limit: images per split, evenly spread over the classes.
 
     Raises:
         FileNotFoundError: no `train` or `val` below `data_root`.
-        ValueError: fewer than two classes, or not the same in both.
+        ValueError: fewer than two classes, or different classes in the splits.
     """
 
-    name = "nearest neighbours"
+    name = "nearest neighbors"
 
+    @renamed_arguments(neighbours="k")
     def __init__(
         self,
         data_root: str,
         interval: int = 10,
-        neighbours: int = 20,
+        k: int = 20,
         image_size: int | None = None,
         limit: int = 2000,
     ) -> None:
         super().__init__(interval, image_size)
-        self.neighbours = neighbours
+        self.k = k
         self.files = {
             split: files[:: -(-len(files) // limit)]
             for split, files in list_labelled(Path(data_root)).items()
@@ -102,16 +104,18 @@ class NearestNeighbourHook(_QuickSignal):
         crop = v2.Compose(
             [v2.Resize(self.image_size), v2.CenterCrop(self.image_size), v2.PILToTensor()]
         )
-        means, labels = {}, {}
+        means: dict[str, Tensor] = {}
+        labels: dict[str, Tensor] = {}
         for split, files in self.files.items():
-            parts, found = [], []
+            parts: list[Tensor] = []
+            found: list[int] = []
             for batch in _batches(files, lambda file, label: (crop(read_rgb(file)), label)):
                 images, of_batch = zip(*batch, strict=True)
                 parts.append(features(torch.stack(images)).mean(dim=(2, 3)))
                 found.extend(of_batch)
             means[split] = F.normalize(torch.cat(parts), dim=1)
             labels[split] = torch.tensor(found)
-        predicted = vote(means["val"], means["train"], labels["train"], self.neighbours)
+        predicted = knn_vote(means["val"], means["train"], labels["train"], self.k)
         return dict(top1=100 * (predicted == labels["val"]).float().mean().item())
 
 
@@ -119,18 +123,18 @@ class NearestNeighbourHook(_QuickSignal):
 class SegmentationProbeHook(_QuickSignal):
     """mIoU of a linear map from frozen patch features to classes, fitted by ridge regression.
 
-    Closer to what dense prediction makes of a backbone than nearest neighbours are; done in seconds.
+    It is closer to dense prediction than nearest neighbors are, and takes seconds.
 
     Args:
         data_root: folder in ADE20K's layout: {images,annotations}/{training,validation}.
-        num_classes: classes 1 to num_classes of the annotations; other values are not looked at.
+        num_classes: classes 1 to num_classes of the annotations; other values are ignored.
         interval: epochs between evaluations.
-        image_size: side that images are resized to, in pixels; None is the backbone's.
-        ridge: of the regression, relative to the features' mean square.
-        limit: images of each split.
+        image_size: side in pixels that images are resized to; None is the backbone's.
+        ridge: of the regression, relative to the mean square of the features.
+        limit: images per split.
 
     Raises:
-        FileNotFoundError: one of the four folders is missing, or an image's annotation.
+        FileNotFoundError: one of the four folders, or the annotation of an image, is missing.
     """
 
     name = "segmentation probe"
@@ -165,10 +169,10 @@ class SegmentationProbeHook(_QuickSignal):
                 )
 
     def evaluate(self, features: Callable[[Tensor], Tensor]) -> dict[str, float]:
-        gram = products = 0
+        gram = products = torch.zeros(())
         for maps, labels in self._maps(features, "training"):
             x = maps.flatten(0, 2).double()
-            y = self._shares(labels, maps.shape[1:3]).flatten(0, 2)
+            y = self._shares(labels, (maps.shape[1], maps.shape[2])).flatten(0, 2)
             gram, products = gram + x.T @ x, products + x.T @ y
         ridge = self.ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
         weights = torch.linalg.solve(gram + ridge, products)
@@ -187,6 +191,7 @@ class SegmentationProbeHook(_QuickSignal):
         self, features: Callable[[Tensor], Tensor], split: str
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Features (B, h, w, C + 1), the last a constant, and labels (B, H, W)."""
+        assert self.image_size is not None, "before_train sets it"
         size = (self.image_size, self.image_size)
         to_tensor = v2.Compose([v2.Resize(size), v2.PILToTensor()])
 
@@ -202,22 +207,22 @@ class SegmentationProbeHook(_QuickSignal):
             yield maps, torch.where(labels <= self.num_classes, labels, 0)
 
     def _shares(self, labels: Tensor, grid: tuple[int, int]) -> Tensor:
-        """(B, H, W) -> (B, h, w, classes): the share of each class in each patch."""
+        """(B, H, W) -> (B, h, w, classes): share of each class in each patch."""
         onehot = F.one_hot(labels, self.num_classes + 1)[..., 1:].permute(0, 3, 1, 2).double()
         return F.adaptive_avg_pool2d(onehot, grid).permute(0, 2, 3, 1)
 
 
-def vote(queries: Tensor, features: Tensor, labels: Tensor, neighbours: int) -> Tensor:
-    """Classes (Q,) of unit queries (Q, C) by their nearest of unit features (N, C) with labels (N,)."""
-    similarity, index = (queries @ features.T).topk(min(neighbours, len(features)), dim=1)
+def knn_vote(queries: Tensor, features: Tensor, labels: Tensor, k: int) -> Tensor:
+    """Classes (Q,) of unit queries (Q, C), from unit features (N, C) with labels (N,)."""
+    similarity, index = (queries @ features.T).topk(min(k, len(features)), dim=1)
     votes = torch.zeros(len(queries), int(labels.max()) + 1)
     return votes.scatter_add(1, labels[index], (similarity / 0.07).exp()).argmax(dim=1)
 
 
 def _batches(items: list[tuple], read: Callable) -> Iterator[list[tuple]]:
-    """What `read` makes of each item, in batches; a file that cannot be read is named and left out.
+    """`read(*item)` of each item, in batches; a file that cannot be read is named and skipped.
 
-    The first process evaluates alone: an error here would leave the others waiting.
+    Rank 0 evaluates alone, so an error here would leave the other ranks waiting.
     """
     batch = []
     for item in items:

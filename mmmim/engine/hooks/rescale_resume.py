@@ -1,4 +1,6 @@
-"""Resuming in other batches, or processes, where an epoch has another number of steps."""
+"""Resuming with another batch size or number of processes, so another number of steps per epoch."""
+
+from typing import Any
 
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
@@ -7,14 +9,14 @@ from mmmim.registry import HOOKS
 
 
 @HOOKS.register_module()
-class ResumedStepsHook(Hook):
-    """Counts what a checkpoint did in the steps of the run that goes on from it.
+class RescaleResumeHook(Hook):
+    """Converts the iteration and the schedules of a checkpoint to the steps of the resumed run.
 
-    mmengine restores the iteration and the schedules as they were counted: half the processes have
-    twice the steps an epoch, and the learning rate would be at its end after half of them.
+    mmengine restores them unchanged: with half the processes an epoch has twice the steps, and the
+    learning rate would reach its end after half of them.
     """
 
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         info = checkpoint.get("message_hub", {}).get("runtime_info", {})
         if not runner._resume or not info.get("max_epochs"):
             return
@@ -26,18 +28,18 @@ class ResumedStepsHook(Hook):
         meta = checkpoint["meta"]
         meta["iter"] = meta["iter"] * now // before
         checkpoint["param_schedulers"] = [
-            _counted(scheduler, meta["epoch"] if scheduler.by_epoch else meta["iter"], old)
+            _advanced(scheduler, meta["epoch"] if scheduler.by_epoch else meta["iter"], old)
             for scheduler, old in zip(
                 runner.param_schedulers, checkpoint["param_schedulers"], strict=True
             )
         ]
         runner.logger.warning(
-            f"an epoch had {before} steps, and has {now}: goes on at iteration {meta['iter']} of epoch "
-            f"{meta['epoch']}, the schedules are counted anew"
+            f"an epoch had {before} steps and now has {now}: resuming at iteration {meta['iter']} of "
+            f"epoch {meta['epoch']}, with the schedules rescaled"
         )
 
 
-def _counted(scheduler, steps: int, old: dict) -> dict:
+def _advanced(scheduler: Any, steps: int, old: dict[str, Any]) -> dict[str, Any]:
     """The state of a scheduler after `steps` (mmengine optim/scheduler/param_scheduler.py:step)."""
     last = min(steps, scheduler.end - 1) - scheduler.begin if steps >= scheduler.begin else -1
     return {

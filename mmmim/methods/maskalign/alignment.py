@@ -1,37 +1,35 @@
-"""MaskAlign's dynamic alignment (arXiv 2211.08887, section 3.3): student layers to teacher layers."""
+"""Dynamic alignment (arXiv 2211.08887, section 3.3): student layers to teacher layers."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from mmmim.layers.transformer import init_like_mae
-from mmmim.registry import MODELS
+from mmmim.layers.block import init_like_mae
 
 
-@MODELS.register_module()
 class DynamicAlignment(nn.Module):
-    """Mixes the student's layers for each teacher layer that the loss reads, then projects the mixture.
+    """Mix the student's layers for each teacher layer in the loss, then project the mixture.
 
-    OpenDriveLab/maskalign models_pretrain.py:79-106, 302-311. The official code makes a mixture and a
-    head for every teacher layer; here there are none for a layer that the loss does not read. It also
-    takes students as deep as the teacher only; here they may be of any depth.
+    OpenDriveLab/maskalign models_pretrain.py:79-106, 302-311. The official code has a mixture and a
+    head for every teacher layer; here only layers in the loss have them. It also requires a student
+    as deep as the teacher; here any depth works.
 
     Args:
         student_dims, student_depth: width and number of the student's layers.
         teacher_dims, teacher_depth: the teacher's.
-        layers: teacher layers that the loss reads, from 0.
-        fusion: "linear" (starts as the student layer at the same relative depth, plus 0.01 of all),
-            "sum" (starts as the mean), or "simple" (that layer alone, nothing learned).
-        head: "linear", "norm_linear" (LayerNorm before), "mlp" (GELU between two) or "mlp2"
-            (LayerNorm between two).
+        layers: teacher layers in the loss, counted from 0.
+        fusion: "linear" (initialized to the student layer at the same relative depth, plus 0.01 of all
+            layers), "sum" (initialized to the mean), or "simple" (that layer alone, nothing learned).
+        head: "linear", "norm_linear" (LayerNorm first), "mlp" (two layers, GELU between) or "mlp2" (two
+            layers, LayerNorm between).
 
     Attributes:
-        weights: (layers, student_depth), what is mixed; None of "simple".
+        weights: (layers, student_depth) mixing weights; None for "simple".
 
     Raises:
-        ValueError: another fusion or head; "simple" with layers at the student's end that no loss would
-            reach.
+        ValueError: an unknown fusion or head; "simple" with student layers at the end that no loss
+            reaches.
     """
 
     def __init__(
@@ -57,17 +55,18 @@ class DynamicAlignment(nn.Module):
             raise ValueError(f"fusion must be 'simple', 'linear' or 'sum', got '{fusion}'")
         if fusion == "simple" and max(self.partners) < student_depth - 1:
             raise ValueError(
-                f"with fusion 'simple' teacher layers {list(layers)} align with student layers "
-                f"{self.partners}, and those after would learn nothing: take fusion 'linear' or 'sum', "
-                f"or a student of {max(self.partners) + 1} layers"
+                f"with fusion 'simple', teacher layers {list(layers)} align with student layers "
+                f"{self.partners}, and later student layers would not be trained: use fusion 'linear' "
+                f"or 'sum', or a student of {max(self.partners) + 1} layers"
             )
         self.weights = None if fusion == "simple" else nn.Parameter(weights)
-        # By the teacher's layer, as official files number them.
+        # Keyed by teacher layer, as in official files.
         self.heads = nn.ModuleDict({str(i): _head(head, student_dims, teacher_dims) for i in layers})
         init_like_mae(self)
 
     def forward(self, states: Sequence[Tensor]) -> list[Tensor]:
-        """Student states (B, N, D), one a layer -> (B, N, teacher_dims), one for each of `layers`."""
+        """Student states (B, N, D) per layer -> (B, N, teacher_dims) per teacher layer of `layers`."""
+        mixtures: Iterable[Tensor]
         if self.weights is None:
             mixtures = [states[i] for i in self.partners]
         else:

@@ -1,6 +1,7 @@
-"""What watches a run that learns from a teacher: the same teacher after a resume, the alignment."""
+"""Hooks of a MaskAlign run: the same teacher after a resume, pictures of the alignment."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,54 +9,58 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from torch import Tensor
 
-from mmmim.data.pictures import save_picture
-from mmmim.hooks.method import method_of
+from mmmim.methods.base import unwrap_model
 from mmmim.registry import HOOKS
+from mmmim.visualization import save_picture
 
 
 @HOOKS.register_module()
 class TeacherHook(Hook):
-    """Writes the teacher's name and checksum into a checkpoint's `meta`, and compares them on resume.
+    """Writes the teacher's name and checksum into the checkpoint's `meta`, and compares them on resume.
 
-    The teacher itself is in no checkpoint.
+    The teacher itself is not saved.
     """
 
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
-        checkpoint["meta"]["teacher"] = method_of(runner).teacher.identity()
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        checkpoint["meta"]["teacher"] = unwrap_model(runner.model).teacher.identity()
 
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         """
         Raises:
-            ValueError: a run is resumed that learned from another teacher.
+            ValueError: the resumed run learned from another teacher.
         """
         if not runner._resume or "teacher" not in checkpoint["meta"]:
             return
-        before, now = checkpoint["meta"]["teacher"], method_of(runner).teacher.identity()
+        before = checkpoint["meta"]["teacher"]
+        now = unwrap_model(runner.model).teacher.identity()
         if before != now:
             raise ValueError(
-                f"this run learned from the teacher {before['name']} with sha256 {before['sha256']}, "
-                f"and is resumed with {now['name']}, sha256 {now['sha256']}: resume with the same, or "
-                "start a new run from its weights with load_from instead of resume"
+                f"the checkpoint was trained with the teacher {before['name']}, sha256 "
+                f"{before['sha256']}, and is resumed with {now['name']}, sha256 {now['sha256']}: use "
+                "the same teacher, or start a new run with load_from instead of --resume"
             )
 
 
 @HOOKS.register_module()
 class AlignmentHook(Hook):
-    """Draws which student layers each teacher layer is aligned with, into `alignment/epoch_N.png`.
+    """Writes `alignment/epoch_N.png`: the student layers that each teacher layer is aligned with.
 
     Args:
-        interval: epochs between pictures; the last epoch always has one.
+        interval: epochs between pictures; the last epoch always gets one.
     """
+
+    calls_model_parts = True
 
     def __init__(self, interval: int = 20) -> None:
         self.interval = interval
 
     @master_only
-    def after_train_epoch(self, runner) -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
         epoch = runner.epoch + 1
-        alignment = method_of(runner).alignment
+        alignment = unwrap_model(runner.model).alignment
         is_due = self.every_n_epochs(runner, self.interval) or self.is_last_train_epoch(runner)
         if alignment.weights is None or not is_due:
             return
@@ -64,14 +69,14 @@ class AlignmentHook(Hook):
 
 
 def draw_alignment(weights: Tensor, layers: tuple[int, ...], path: Path) -> None:
-    """Write weights (teacher layers, student layers) as a PNG."""
+    """Write mixing weights (teacher layers, student layers) as a PNG."""
     figure = Figure(figsize=(1 + 0.5 * weights.shape[1], 1.5 + 0.4 * len(layers)), layout="constrained")
     axes = figure.subplots()
     limit = max(weights.abs().max().item(), 1e-6)
     image = axes.imshow(weights.numpy(), cmap="RdBu_r", vmin=-limit, vmax=limit)
     axes.set(xlabel="student layer", ylabel="teacher layer", title="dynamic alignment")
     axes.set_xticks(range(weights.shape[1]))
-    axes.set_yticks(range(len(layers)), layers)
+    axes.set_yticks(range(len(layers)), [str(layer) for layer in layers])
     figure.colorbar(image)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

@@ -1,26 +1,26 @@
-"""What a teacher needs of timm's vision transformers: their blocks one by one, the last in part."""
+"""Running timm's vision transformers block by block, the last one for selected tokens only."""
 
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmmim.layers.tokens import gather_tokens
 
 
-def check_structure(model: nn.Module) -> None:
-    """Whether the functions below compute what `model` computes.
-
+def check_structure(model: Any) -> None:
+    """
     Raises:
-        ValueError: it is no pre-norm vision transformer of timm's.
+        ValueError: the functions below would not compute what `model` computes, because it is not one
+            of timm's pre-norm vision transformers.
     """
     from timm.layers import AttentionRope
     from timm.models.eva import Eva, EvaAttention, EvaBlock
     from timm.models.vision_transformer import Attention, Block, VisionTransformer
 
     block = model.blocks[-1] if isinstance(model, VisionTransformer | Eva) else None
-    attention = getattr(block, "attn", None)
+    attention: Any = getattr(block, "attn", None)
     is_known = type(block) in (Block, EvaBlock) and type(attention) in (
         Attention,
         AttentionRope,
@@ -28,13 +28,13 @@ def check_structure(model: nn.Module) -> None:
     )
     if not is_known or attention.gate is not None:
         raise ValueError(
-            "a teacher must be one of timm's VisionTransformer or Eva models with pre-norm blocks, "
+            "a teacher must be a timm VisionTransformer or Eva model with pre-norm blocks, "
             f"got {type(model).__name__} with {type(block).__name__} and {type(attention).__name__}"
         )
 
 
-def embed(model: nn.Module, images: Tensor) -> tuple[Tensor, list[dict[str, Any]]]:
-    """Images (B, 3, H, W) -> the first block's input (B, N, D), and what else each block is given."""
+def embed(model: Any, images: Tensor) -> tuple[Tensor, list[dict[str, Any]]]:
+    """Images (B, 3, H, W) -> the first block's input (B, N, D), and further arguments per block."""
     tokens = model._pos_embed(model.patch_embed(images))
     tokens, rope = tokens if isinstance(tokens, tuple) else (tokens, None)
     depth = len(model.blocks)
@@ -47,21 +47,19 @@ def embed(model: nn.Module, images: Tensor) -> tuple[Tensor, list[dict[str, Any]
 
 
 class LastBlock:
-    """A block of timm's that is asked for a few of its tokens only.
+    """A timm block that computes a few of its tokens only.
 
-    Keys are computed of all tokens, values too where an output is asked for; queries and what follows
-    of the tokens asked for alone.
+    Keys are computed for all tokens, and values too if an output is read. Queries and the rest of the
+    block are computed for the selected tokens alone.
 
     Args:
-        block: timm's.
+        block: of timm.
         tokens: (B, N, D), its input.
-        prefix: how many tokens stand before the patches: class token and registers.
+        prefix: number of tokens before the patches: class token and registers.
         rope: rotary positions of the patches, ([heads,] L, 2 * head_dim), or None.
     """
 
-    def __init__(
-        self, block: nn.Module, tokens: Tensor, prefix: int, rope: Tensor | None = None
-    ) -> None:
+    def __init__(self, block: Any, tokens: Tensor, prefix: int, rope: Tensor | None = None) -> None:
         self.block, self.tokens, self.prefix = block, tokens, prefix
         self.rope = None if rope is None else _with_prefix(rope, prefix)
         self.normed = block.norm1(tokens)
@@ -69,14 +67,14 @@ class LastBlock:
         self.key = self._rotate(key, None)
 
     def class_attention(self) -> Tensor:
-        """What the first token, the class token, attends to, mean over heads: (B, L) of the patches.
+        """Attention from the class token to each patch, mean over heads: (B, L).
 
-        In float32: half precision would round the smallest weights to zero, which none may be.
+        In float32: half precision would round small weights to zero, and sampling needs positive ones.
         """
         return self._attention_from(self._query(self.normed[:, :1], None, rotate=False))
 
     def mean_attention(self) -> Tensor:
-        """What the mean of all patches' queries attends to: (B, L). For models without class token."""
+        """Attention from the mean query of all patches: (B, L). For models without class token."""
         query = self._query(self.normed, None)[:, :, self.prefix :]
         return self._attention_from(query.mean(dim=2, keepdim=True))
 
@@ -101,7 +99,7 @@ class LastBlock:
         return weights[:, :, 0, self.prefix :].mean(dim=1)
 
     def _rotate(self, heads: Tensor, index: Tensor | None) -> Tensor:
-        """(B, heads, K, head_dim) of tokens `index` (B, K), or of all, turned by their positions."""
+        """Rotate (B, heads, K, head_dim) by the positions of the tokens `index` (B, K), or of all."""
         if self.rope is None:
             return heads
         from timm.layers import apply_rot_embed_cat
@@ -116,14 +114,14 @@ class LastBlock:
 
 
 def _with_prefix(rope: Tensor, prefix: int) -> Tensor:
-    """Rotary positions with rows in front that turn nothing: sine 0, cosine 1."""
+    """Prepend rows to rotary positions that rotate by zero: sine 0, cosine 1."""
     sine = rope.chunk(2, dim=-1)[0]
     front = sine[..., :1, :].expand(*sine.shape[:-2], prefix, -1)
     still = torch.cat([torch.zeros_like(front), torch.ones_like(front)], dim=-1)
     return torch.cat([still, rope], dim=-2)
 
 
-def _project(attention: nn.Module, tokens: Tensor, part: int) -> Tensor:
+def _project(attention: Any, tokens: Tensor, part: int) -> Tensor:
     """Query, key or value (part 0, 1, 2): (B, N, D) -> (B, heads, N, head_dim)."""
     if attention.qkv is None:
         layer = (attention.q_proj, attention.k_proj, attention.v_proj)[part]
@@ -134,13 +132,13 @@ def _project(attention: nn.Module, tokens: Tensor, part: int) -> Tensor:
     return F.linear(tokens, weight, bias).unflatten(-1, (attention.num_heads, -1)).transpose(1, 2)
 
 
-def _bias(attention: nn.Module, part: int) -> Tensor | None:
-    if hasattr(attention, "q_bias"):  # EvaAttention keeps them apart; its keys have none
+def _bias(attention: Any, part: int) -> Tensor | None:
+    if hasattr(attention, "q_bias"):  # EvaAttention has separate biases, and none for keys
         return (attention.q_bias, None, attention.v_bias)[part]
     return None if attention.qkv.bias is None else attention.qkv.bias.chunk(3)[part]
 
 
-def _scale(block: nn.Module, branch: int, tokens: Tensor) -> Tensor:
+def _scale(block: Any, branch: int, tokens: Tensor) -> Tensor:
     """LayerScale: a module in `Block`, a parameter or None in `EvaBlock`."""
     if hasattr(block, f"ls{branch}"):
         return getattr(block, f"ls{branch}")(tokens)

@@ -1,11 +1,11 @@
-"""Teachers' weights under timm's names: Hugging Face's tables; timm reads all other formats itself."""
+"""Hugging Face's names of teacher weights -> timm's. timm reads all other formats itself."""
 
 import re
 
 import torch
 from torch import Tensor
 
-from mmmim.checkpoints.formats.common import Rules, rename
+from mmmim.checkpoints.formats.base import Rules, rename
 
 # Parts are stacked below: query 0, key 1, value 2.
 _SELF_ATTENTION = tuple(
@@ -33,7 +33,7 @@ _VISION_MODEL: Rules = (
     (r"vision_model\.encoder\.layers\.(\d+)\.(mlp\.fc[12]\.\w+)", r"blocks.\1.\2"),
     *_SELF_ATTENTION,
 )
-# DINO (ViTModel) and DINOv2, whose registers timm takes under the original code's name.
+# DINO (ViTModel) and DINOv2. timm reads DINOv2's registers by their original name.
 _VIT_MODEL: Rules = (
     (r"embeddings\.(cls_token|mask_token|register_tokens)", r"\1"),
     (r"embeddings\.position_embeddings", "pos_embed"),
@@ -70,20 +70,20 @@ _DINOV3_GATED: Rules = (  # the "plus" sizes
     (r"layer\.(\d+)\.mlp\.gate_proj\.(\w+)", r"blocks.\1.mlp.fc1_g.\2"),
     (r"layer\.(\d+)\.mlp\.up_proj\.(\w+)", r"blocks.\1.mlp.fc1_x.\2"),
 )
-# A weight that only these have -> their rules.
+# A key that only this format has -> its rules.
 HUGGING_FACE: dict[str, Rules] = {
     "vision_model.embeddings.patch_embedding.weight": _VISION_MODEL,
     "encoder.layer.0.attention.attention.query.weight": _VIT_MODEL,
     "layer.0.mlp.gate_proj.weight": _DINOV3_GATED,
     "layer.0.attention.q_proj.weight": _DINOV3_PLAIN,
 }
-# What a teacher's weights may lie under: official MaskAlign files, Hugging Face's and mmpretrain's
-# classifiers, this project's and DINO's training checkpoints.
+# Prefixes of a teacher's weights in official MaskAlign files, Hugging Face's and mmpretrain's
+# classifiers, mmmim's and DINO's training checkpoints.
 PREFIXES = ("clip_model.", "dino_model.", "vit.", "dinov2.", "model.", "backbone.")
 
 
 def to_timm_teacher(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A teacher's weights of Hugging Face's models under timm's names; any other state as it is."""
+    """Rename the weights of a Hugging Face model to timm's names; other weights stay unchanged."""
     for prefix in PREFIXES:
         inner = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
         state = inner or state

@@ -5,8 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mmmim.hooks import NearestNeighbourHook, SegmentationProbeHook
-from mmmim.hooks.quick_signals import _features, vote
+from mmmim.engine.hooks import KNNEvalHook, SegmentationProbeHook
+from mmmim.engine.hooks.quick_signals import _features, knn_vote
 from mmmim.registry import MODELS
 
 PREPROCESSOR = dict(type="ImgDataPreprocessor", mean=[120.0] * 3, std=[60.0] * 3)
@@ -73,7 +73,7 @@ def scenes(tmp_path):
 
 
 def test_neighbours_tell_colours_apart(classes):
-    hook = NearestNeighbourHook(str(classes), neighbours=3, image_size=16)
+    hook = KNNEvalHook(str(classes), k=3, image_size=16)
     assert hook.evaluate(features) == dict(top1=100.0)
     torch.manual_seed(0)
     shuffled = lambda images: torch.rand(len(images), 3, 4, 4)  # noqa: E731
@@ -84,8 +84,8 @@ def test_near_votes_count_more():
     features = torch.nn.functional.normalize(torch.tensor([[1.0, 0], [0.7, 0.7], [0.6, 0.8]]), dim=1)
     labels = torch.tensor([0, 1, 1])
     query = torch.tensor([[1.0, 0.0]])
-    assert vote(query, features, labels, neighbours=3).tolist() == [0]
-    assert vote(features[2:], features, labels, neighbours=3).tolist() == [1]
+    assert knn_vote(query, features, labels, k=3).tolist() == [0]
+    assert knn_vote(features[2:], features, labels, k=3).tolist() == [1]
 
 
 def test_the_probe_segments_what_a_linear_map_can(scenes):
@@ -97,12 +97,12 @@ def test_the_probe_segments_what_a_linear_map_can(scenes):
 
 def test_what_is_missing_is_named(classes, scenes, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no folder .*train'.*train/CLASS"):
-        NearestNeighbourHook(str(tmp_path / "nowhere"))
+        KNNEvalHook(str(tmp_path / "nowhere"))
     for file in (classes / "train/red").iterdir():
         file.unlink()
     (classes / "train/red").rmdir()
-    with pytest.raises(ValueError, match=r"classes \['dark'\]; there must be two"):
-        NearestNeighbourHook(str(classes))
+    with pytest.raises(ValueError, match=r"at least two class folders.*\['dark'\]"):
+        KNNEvalHook(str(classes))
     (scenes / "annotations/validation").rename(scenes / "annotations/gone")
     with pytest.raises(FileNotFoundError, match=r"annotations/validation'.*ADE20K's layout"):
         SegmentationProbeHook(str(scenes), num_classes=2)
@@ -111,7 +111,7 @@ def test_what_is_missing_is_named(classes, scenes, tmp_path):
 @pytest.mark.filterwarnings("ignore:skipped")
 def test_a_damaged_file_is_left_out_and_strange_labels_are_not_looked_at(classes, scenes):
     (classes / "val/red/0.png").write_bytes(b"rubbish")
-    hook = NearestNeighbourHook(str(classes), neighbours=3, image_size=16)
+    hook = KNNEvalHook(str(classes), k=3, image_size=16)
     assert hook.evaluate(features) == dict(top1=100.0)
     probe = SegmentationProbeHook(str(scenes), num_classes=2, image_size=16)
     before = probe.evaluate(features)
@@ -126,7 +126,7 @@ def test_a_damaged_file_is_left_out_and_strange_labels_are_not_looked_at(classes
 
 
 def test_a_limit_keeps_every_class(classes):
-    hook = NearestNeighbourHook(str(classes), limit=4)
+    hook = KNNEvalHook(str(classes), limit=4)
     assert [label for _, label in hook.files["train"]] == [0, 0, 1, 1]
 
 

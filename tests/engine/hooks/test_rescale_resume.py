@@ -59,7 +59,7 @@ def train(folder, work, batch, accumulate, resume=False, killed_at=None) -> Rate
             dict(type="CosineAnnealingLR", begin=2, end=8, T_max=6, convert_to_iter_based=True),
         ],
         train_cfg=dict(by_epoch=True, max_epochs=EPOCHS),
-        custom_hooks=[dict(type="ResumedStepsHook")],
+        custom_hooks=[dict(type="RescaleResumeHook")],
         log_level="ERROR",
         randomness=dict(seed=0),
         resume=resume,

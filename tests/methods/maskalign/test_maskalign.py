@@ -8,9 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from mmmim.checkpoints import load_backbone
-from mmmim.data.pictures import draw_predictions
-from mmmim.methods.students import Mixture
+from mmmim.masking import PatchMask
 from mmmim.registry import MODELS
+from mmmim.visualization import draw_panels
 
 SMALL = dict(img_size=32, patch_size=8, embed_dim=32, depth=3, num_heads=2)
 NAME = "vit_tiny_patch16_224"
@@ -104,7 +104,7 @@ def test_tokens_of_a_mixture_learn_from_the_image_that_they_are_of(teachers):
     model = build(teachers["cls"], **STUDENTS["mixmim"])
     images = torch.randn(3, 3, 32, 32)
     states = model.teacher(images)
-    mixture = Mixture(torch.tensor([[True, False, False, True]]), 2)  # patches of 16 pixels
+    mixture = PatchMask.from_tensor(torch.tensor([[True, False, False, True]]))  # patches of 16 pixels
     targets = model.student.targets(states, mixture)[0][:, 1:].unflatten(1, (4, 4))
     whole = states.targets(torch.arange(16).expand(3, -1))[0][:, 1:].unflatten(1, (4, 4))
     assert torch.equal(targets[:, :2, 2:], whole[:, :2, 2:])
@@ -180,11 +180,11 @@ def test_the_pictures_of_an_alignment(teachers):
     assert output["mask"].sum(dim=1).tolist() == [12, 12]  # int(16 * 0.3) = 4 kept
     assert output["importance"].shape == output["similarity"].shape == (2, 16)
     assert output["similarity"].abs().max() <= 1
-    assert draw_predictions(model, images).shape == (3, 2 * 36 + 4, 4 * 36 + 4)
+    assert draw_panels(model.panels(images)).shape == (3, 2 * 36 + 4, 4 * 36 + 4)
     model = build(teachers["cls"], masking="random").eval()
-    assert draw_predictions(model, images).shape == (3, 2 * 36 + 4, 3 * 36 + 4)
+    assert draw_panels(model.panels(images)).shape == (3, 2 * 36 + 4, 3 * 36 + 4)
     model = build(teachers["cls"], **STUDENTS["mixmim"]).eval()
-    assert draw_predictions(model, images).shape == (3, 2 * 36 + 4, 3 * 36 + 4)
+    assert draw_panels(model.panels(images)).shape == (3, 2 * 36 + 4, 3 * 36 + 4)
 
 
 def test_what_is_attended_to_is_kept(teachers):
@@ -205,7 +205,7 @@ def test_what_is_attended_to_is_kept(teachers):
         (dict(alignment=dict(fusion="max")), "fusion must be 'simple', 'linear' or 'sum', got 'max'"),
         (dict(alignment=dict(head="deep")), "head must be 'linear', 'norm_linear', 'mlp' or 'mlp2'"),
         (dict(backbone=dict(VIT, final_norm=True)), "final_norm=False"),
-        (dict(backbone=dict(VIT, img_size=64)), r"8x8 of the student and 4x4 of the teacher.*to 64"),
+        (dict(backbone=dict(VIT, img_size=64)), r"8x8 in the student and 4x4 in the teacher.*to 64"),
         (dict(backbone=MIXMIM), "needs masking='random'"),
         (
             dict(backbone=dict(MIXMIM, out_indices=(2, 3)), masking="random"),
@@ -213,7 +213,7 @@ def test_what_is_attended_to_is_kept(teachers):
         ),
         (
             dict(alignment=dict(fusion="simple"), layer_weights="mid0"),
-            "those after would learn nothing",
+            "later student layers would not be trained",
         ),
     ],
 )
@@ -227,7 +227,7 @@ def test_another_image_size_and_zero_attention_are_refused(teachers, monkeypatch
     with pytest.raises(ValueError, match="must have 32x32 pixels, got 64x64"):
         model(torch.randn(1, 3, 64, 64))
     broken = torch.ones(1, 16).index_fill(1, torch.tensor(3), 0)
-    monkeypatch.setattr("mmmim.targets.teacher.TeacherStates.importance", lambda self: broken)
+    monkeypatch.setattr("mmmim.methods.maskalign.teacher.TeacherStates.importance", lambda self: broken)
     with pytest.raises(RuntimeError, match="zeros or NaN"):
         model(torch.randn(1, 3, 32, 32))
 

@@ -7,8 +7,8 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from mmmim.targets import Teacher
-from mmmim.targets.teacher import weigh_layers
+from mmmim.methods.maskalign import Teacher
+from mmmim.methods.maskalign.teacher import get_layer_weights
 
 SMALL = dict(img_size=32, embed_dim=32, depth=3, num_heads=2)
 VIT = dict(name="vit_tiny_patch16_224", model_args=dict(SMALL, patch_size=8))
@@ -158,23 +158,23 @@ def test_its_own_input_statistics_and_size(tmp_path):
     ],
 )
 def test_layer_weights(kind, weights):
-    assert weigh_layers(kind, 4) == weights
+    assert get_layer_weights(kind, 4) == weights
 
 
 @pytest.mark.parametrize("kind", ["top0", "top5", "mid4", "last", "top", ""])
 def test_layer_weights_that_do_not_exist_are_refused(kind):
     with pytest.raises(ValueError, match=f"'top1' to 'top4'.*got '{kind}'"):
-        weigh_layers(kind, 4)
+        get_layer_weights(kind, 4)
 
 
 @pytest.mark.parametrize(
-    ("checkpoint", "message"), [(None, "no file is named"), ("x.pth", "there is no file 'x.pth'")]
+    ("checkpoint", "message"), [(None, "no checkpoint is set"), ("x.pth", "no file 'x.pth'")]
 )
 def test_a_missing_file_says_how_to_get_one(checkpoint, message, images):
     teacher = Teacher("vit_tiny_patch16_224", checkpoint)
     with pytest.raises(FileNotFoundError, match=rf"{message}.*pretrained=True.*checkpoint=PATH"):
         teacher(images)
-    with pytest.raises(FileNotFoundError, match="no released model: the first lines of the config"):
+    with pytest.raises(FileNotFoundError, match="not a released model: the head of the config"):
         Teacher(**VIT, checkpoint=checkpoint)(images)
 
 
@@ -193,7 +193,7 @@ def test_another_models_file_is_refused(images, tmp_path):
 
 def test_patches_of_another_size_are_refused(tmp_path):
     make(tmp_path, dict(VIT, model_args=dict(VIT["model_args"], patch_size=16)))
-    with pytest.raises(ValueError, match="of 16-pixel patches, the model's have 8"):
+    with pytest.raises(ValueError, match="patches of 16 pixels, the model of 8"):
         Teacher(**VIT, checkpoint=str(tmp_path / "teacher0.pth")).load()
 
 
@@ -274,7 +274,7 @@ def test_biases_that_the_model_lacks_must_be_zero(tmp_path):
     Teacher(**plain, checkpoint=str(tmp_path / "foreign.pth")).load()
     state["blocks.1.attn.qkv.bias"] += 1
     torch.save(state, tmp_path / "foreign.pth")
-    with pytest.raises(ValueError, match="is not zero, and the model has no such bias"):
+    with pytest.raises(ValueError, match="is not zero, but the model has no such bias"):
         Teacher(**plain, checkpoint=str(tmp_path / "foreign.pth")).load()
 
 
@@ -302,13 +302,13 @@ def test_a_copy_shares_the_frozen_model(tmp_path):
 
 
 def test_what_is_no_plain_vit_is_refused():
-    with pytest.raises(ValueError, match=r"VisionTransformer or Eva models.*got ResNet"):
+    with pytest.raises(ValueError, match=r"VisionTransformer or Eva model.*got ResNet"):
         Teacher("resnet18")
     with pytest.raises(ValueError, match="got VisionTransformer with ParallelScalingBlock"):
         Teacher("vit_base_patch16_xp_224", model_args=SMALL)
     with pytest.raises(ValueError, match="got VisionTransformer with Block and DiffAttention"):
         Teacher("vit_dwee_patch16_reg1_gap_256")
-    with pytest.raises(ValueError, match="timm has no teacher 'vit_nowhere"):
+    with pytest.raises(ValueError, match="timm has no model 'vit_nowhere"):
         Teacher("vit_nowhere_patch16")
 
 

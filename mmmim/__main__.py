@@ -1,0 +1,5 @@
+"""`python -m mmmim COMMAND`."""
+
+from mmmim.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Experiments of several training runs: `mmmim demo` and `mmmim compare`."""
