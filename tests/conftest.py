@@ -1,4 +1,4 @@
-"""Shared by all tests."""
+"""Fixtures of all tests."""
 
 import pytest
 import torch
@@ -9,14 +9,14 @@ import mmmim  # noqa: F401  (registers everything)
 
 @pytest.fixture(autouse=True)
 def no_leftover_scope():
-    """A runner sets the scope of its config for the rest of the process; a test starts without."""
+    """Reset the default scope, which a runner sets for the rest of the process."""
     yield
     DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture
 def check_compiled_loss():
-    """A function: does a method's loss compile without a graph break, and stay what it was?"""
+    """A function that checks that a method's loss compiles without graph break to the same value."""
 
     def check(model, images) -> None:
         torch._dynamo.reset()

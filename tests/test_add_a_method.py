@@ -1,4 +1,4 @@
-"""docs/add_a_method.md: its diff applies to the project as it is, passes its test, and trains."""
+"""docs/add_a_method.md: its diff applies to the project, passes its test, and trains."""
 
 import os
 import re
@@ -26,7 +26,7 @@ SMALL = (
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A copy of the project with the diff of the page applied."""
+    """A copy of the project with the page's diff applied."""
     copy = tmp_path_factory.mktemp("project")
     for name in ("mmmim", "configs", "tests", "docs"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,4 +1,4 @@
-"""mmcv's operators by torchvision."""
+"""torchvision's operators in place of mmcv's."""
 
 import importlib.util
 import subprocess
@@ -11,7 +11,7 @@ import torchvision
 from mmmim import _compat
 
 without_compiled = pytest.mark.skipif(
-    _compat.has_compiled_mmcv(), reason="this mmcv has compiled operators, which are left alone"
+    _compat.has_compiled_mmcv(), reason="mmcv has compiled operators of its own"
 )
 
 
@@ -59,7 +59,7 @@ def test_another_operator_says_its_name_and_the_cure():
 
 
 def test_operators_can_be_found_by_spec():
-    assert importlib.util.find_spec("mmcv._ext") is not None  # mmengine asks this way
+    assert importlib.util.find_spec("mmcv._ext") is not None  # as mmengine looks for it
 
 
 def test_a_compiled_mmcv_is_left_alone():

@@ -1,4 +1,4 @@
-"""Old names keep working for a release, and say the new one."""
+"""Old names keep working for one release, with a warning that gives the new name."""
 
 import warnings
 

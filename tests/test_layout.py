@@ -1,4 +1,4 @@
-"""The promises of the layout: few files per loss, no ladders over methods, no path edits."""
+"""Rules of the layout: few files per loss, no type checks of methods, no edits of sys.path."""
 
 import re
 from pathlib import Path

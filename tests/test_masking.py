@@ -170,15 +170,15 @@ def test_ranks_take_their_rows_of_the_global_attentive_mask(monkeypatch):
 
 
 def test_a_seed_gives_the_official_mixing_mask():
-    """models_mixmim.py:305-332: argsort of rand(1, 1, L), the first int(L * ratio) are hidden."""
+    """models_mixmim.py:305-332: argsort of rand(1, 1, L), the first int(L * ratio) are masked."""
     torch.manual_seed(7)
-    hidden = torch.rand(1, 1, 49).argsort(dim=2)[0, 0, :24]
+    masked = torch.rand(1, 1, 49).argsort(dim=2)[0, 0, :24]
     torch.manual_seed(7)
     mask = mixing_mask(49, 0.5, "cpu")
     assert mask.num_masked == 24
     assert mask.mask.shape == (1, 49)
     assert mask.mask.dtype == torch.bool
-    assert torch.equal(mask.masked_idx[0], hidden.sort().values)
+    assert torch.equal(mask.masked_idx[0], masked.sort().values)
 
 
 def test_processes_seeded_alike_draw_masks_of_their_own(monkeypatch):

@@ -1,4 +1,4 @@
-"""The weights that are shipped: what the demo continues from, and a teacher."""
+"""The shipped weights: those that the demo continues from, and a teacher."""
 
 from pathlib import Path
 

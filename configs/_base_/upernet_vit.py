@@ -1,6 +1,6 @@
 """UperNet on a plain ViT, as BEiT and MAE evaluate on ADE20K.
 
-Every block has a relative-position bias over the whole crop and LayerScale initialised at 1. The
+Every block has a relative-position bias over the whole crop and LayerScale initialized at 1. The
 outputs of four blocks are rescaled to strides 4 to 32. A recipe adds arch, out_indices, drop_path_rate
 and the widths of neck and heads.
 """

@@ -11,7 +11,7 @@ Published: from ConvMAE, 1600 epochs: 51.66 mIoU; 200 epochs: 48.5
 Ours:      not run
 
 Errata of the official code, kept because the released weights were trained with them: an unpadded
-convolution makes the map of stride 32 (32 positions become 15), no map is normalised, pos_embed
+convolution makes the map of stride 32 (32 positions become 15), no map is normalized, pos_embed
 decays.
 """
 

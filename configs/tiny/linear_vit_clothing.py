@@ -25,7 +25,7 @@ model = dict(
             patch_size=16,
         ),
     ),
-    neck=dict(type="ClsBatchNormNeck", input_features=192),  # no affine: it only normalises
+    neck=dict(type="ClsBatchNormNeck", input_features=192),  # no affine: it only normalizes
     head=dict(
         type="LinearClsHead",
         num_classes=10,

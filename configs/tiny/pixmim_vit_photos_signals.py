@@ -1,6 +1,6 @@
 """PixMIM on a folder of photos (pixmim_vit_photos.py), with two quick evaluations during pretraining.
 
-Every 20 epochs: nearest neighbours on a folder of classes, and a linear map from frozen features to the
+Every 20 epochs: nearest neighbors on a folder of classes, and a linear map from frozen features to the
 classes of CamVid.
 
 Command:   IMAGES=/path/to/photos CLOTHING=/path/to/classes CAMVID=/path/to/camvid \\

@@ -1,4 +1,8 @@
-"""MixMIM's transformer block (arXiv 2205.13137): windows whose tokens may belong to two images."""
+"""MixMIM's transformer block (arXiv 2205.13137): windows whose tokens may belong to two images.
+
+A block attends inside a `Neighborhood`: `Windows` for plain images in transfer; in pretraining
+`MixedGroups` if the map is a single window, else `MixedWindows`.
+"""
 
 from typing import Any, Protocol
 

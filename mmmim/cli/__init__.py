@@ -22,7 +22,7 @@ COMMANDS = {
     "test": ("test", "evaluate a detector, segmenter or classifier"),
     "visualize": ("visualize", "draw what a pretrained method sees and predicts"),
     "convert": ("convert", "convert weights between mmmim's names and those of other projects"),
-    "demo": ("demo", "show the whole way on synthetic scenes, in minutes"),
+    "demo": ("demo", "pretrain, fine-tune and compare with scratch on synthetic scenes"),
     "compare": ("compare", "measure what pretraining gains over scratch, over several seeds"),
     "make-scenes": ("make_scenes", "draw the synthetic data set"),
     "print-param-groups": (

@@ -13,7 +13,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--work-dir",
         metavar="DIR",
-        help="folder for logs and checkpoints (default: work_dirs/<config>)",
+        help="folder for logs and checkpoints (default: work_dirs/<folder>/<config>, with "
+        "--teacher and --epochs appended)",
     )
     add_cfg_options(parser)
     parser.add_argument(

@@ -24,8 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--to",
         choices=all_exports(),
         default="mmmim",
-        help="names to write: mmmim keeps all weights (default), backbone keeps backbone.* alone; timm "
-        "and convmae write the encoder, mixmim and mmpretrain-mixmim also the decoder",
+        help="names to write: mmmim keeps all weights (default), backbone keeps backbone.* alone. timm "
+        "and convmae keep the encoder and drop decoder and heads; mixmim and mmpretrain-mixmim keep "
+        "the decoder too",
     )
 
 

@@ -1,4 +1,6 @@
-"""Show the whole way in minutes: unlabelled scenes, PixMIM, Mask R-CNN and UperNet, one table.
+"""Pretrain on synthetic scenes, fine-tune a detector and a segmenter, compare with scratch.
+
+Takes about 11 minutes on two cores: PixMIM, Mask R-CNN and UperNet, one table, one report.
 
 An interrupted demo continues where it stopped; a finished one prints its table again.
 """

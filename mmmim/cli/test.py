@@ -14,7 +14,9 @@ from mmmim.engine import RunOptions, load_config, run_test
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
     parser.add_argument(
-        "checkpoint", help="checkpoint of a run of this config, or an official file of it"
+        "checkpoint",
+        help="checkpoint that `mmmim train` wrote with this config, or the official file of the "
+        "same model",
     )
     add_run_arguments(parser)
     parser.add_argument("--out", metavar="FILE", help="write all predictions to this .pkl file")

@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--epochs",
         type=int,
         metavar="N",
-        help="length of the run; schedules and checkpoint interval are rescaled, the warm-up is kept",
+        help="length of the run; rescales the schedules and the checkpoint interval. The warm-up keeps "
+        "its length, unless that exceeds half the run",
     )
     recipe.add_argument(
         "--teacher", choices=TEACHERS, help="teacher of MaskAlign, instead of the recipe's"
@@ -46,19 +47,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=int,
         metavar="N",
-        help="images per process and step; the recipe's batch is kept by accumulating gradients, "
-        "unless --auto-scale-lr is given",
+        help="images per process and step. Gradients are accumulated up to the recipe's batch, as with "
+        "--keep-batch, unless --auto-scale-lr is given",
     )
     batch = recipe.add_mutually_exclusive_group()
     batch.add_argument(
         "--keep-batch",
         action="store_true",
-        help="accumulate gradients up to the recipe's batch, on any number of processes",
+        help="accumulate gradients up to the recipe's batch, on any number of processes; the images "
+        "of one step must divide it",
     )
     batch.add_argument(
         "--auto-scale-lr",
         action="store_true",
-        help="scale the learning rate to the real batch instead",
+        help="scale the learning rate to the batch of this run instead",
     )
     parser.add_argument("--no-validate", action="store_true", help="do not evaluate during training")
     speed = parser.add_argument_group("speed and memory")

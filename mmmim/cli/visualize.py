@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("predictions.png"), help="PNG to write (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the mask (default: 0)")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the mask (default: 0)")
     parser.add_argument("--limit", type=int, default=8, help="images of a folder to draw (default: 8)")
 
 

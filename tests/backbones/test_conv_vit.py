@@ -12,8 +12,8 @@ def conv_vit(**kwargs):
     return MODELS.build({"type": "ConvViT", "arch": ARCH, "img_size": 64, **kwargs})
 
 
-def random_mask(batch, length, hidden):
-    return torch.rand(batch, length).argsort(1).argsort(1) < hidden
+def random_mask(batch, length, num_masked):
+    return torch.rand(batch, length).argsort(1).argsort(1) < num_masked
 
 
 def test_all_visible_tokens_are_the_dense_maps():
@@ -26,7 +26,7 @@ def test_all_visible_tokens_are_the_dense_maps():
 
 
 def test_visible_tokens_are_those_of_a_dense_pass_with_masked_convolutions():
-    """The official way: everything is computed, and the depthwise convolution's input is masked."""
+    """The official code computes all tokens, and masks the input of depthwise convolutions."""
     model = conv_vit().eval()
     images, mask = torch.randn(2, 3, 64, 64), random_mask(2, 16, 11)
     tokens, shown = images.permute(0, 2, 3, 1), (~mask).view(2, 4, 4, 1).float()
@@ -52,13 +52,13 @@ def test_visible_tokens_are_those_of_a_dense_pass_with_masked_convolutions():
 def test_hidden_patches_have_no_influence_and_no_gradient():
     model = conv_vit()
     images, mask = torch.randn(2, 3, 64, 64, requires_grad=True), random_mask(2, 16, 12)
-    hidden = mask.view(2, 1, 4, 4).repeat_interleave(16, 2).repeat_interleave(16, 3)
+    masked = mask.view(2, 1, 4, 4).repeat_interleave(16, 2).repeat_interleave(16, 3)
     tokens = model.encode_visible(images, mask)
     assert tokens.shape == (2, 4, 32)
     tokens.square().sum().backward()
-    assert images.grad[hidden.expand_as(images)].abs().max() == 0
-    assert images.grad[~hidden.expand_as(images)].abs().min() > 0
-    changed = torch.where(hidden, torch.full_like(images, 5.0), images)
+    assert images.grad[masked.expand_as(images)].abs().max() == 0
+    assert images.grad[~masked.expand_as(images)].abs().min() > 0
+    changed = torch.where(masked, torch.full_like(images, 5.0), images)
     assert torch.equal(tokens, model.encode_visible(changed, mask))
 
 
@@ -107,7 +107,7 @@ def test_shared_positions_are_one_table_each():
     assert names == ["global_position.table", "window_position.table"]
     images = torch.randn(1, 3, 64, 64)
     before = model.eval()(images)[2]
-    torch.nn.init.normal_(model.window_position.table)  # block 0 alone is windowed
+    torch.nn.init.normal_(model.window_position.table)  # only block 0 is windowed
     assert not torch.allclose(before, model(images)[2])
 
 
@@ -136,7 +136,7 @@ def test_drop_path_grows_over_all_stages():
 
 
 def test_layers_are_numbered_for_decay():
-    """util/lr_decay.py:63-82: all before stage 3 is layer 0."""
+    """util/lr_decay.py:63-82: everything before stage 3 has depth 0."""
     model = conv_vit(**SHARED)
     layers = {
         "pos_embed": 0,
@@ -187,7 +187,7 @@ def test_a_model_of_another_type_runs():
 
 
 def test_bfloat16_keeps_the_residual_stream_in_float32():
-    """Norms and sums in float32, products in bfloat16: what keeps high learning rates finite."""
+    """Norms and residual sums run in float32, which keeps training finite at high learning rates."""
     model = conv_vit()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         stages = model.encode_visible_stages(torch.randn(1, 3, 64, 64), random_mask(1, 16, 8))

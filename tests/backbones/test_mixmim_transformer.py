@@ -12,14 +12,14 @@ def transformer(**kwargs):
     return MODELS.build({"type": "MixMIMTransformer", **config, **kwargs})
 
 
-def mask_of(hidden, length=16):
+def mask_of(num_masked, length=16):
     mask = torch.zeros(1, length, dtype=torch.bool)
-    mask[0, torch.randperm(length)[:hidden]] = True
+    mask[0, torch.randperm(length)[:num_masked]] = True
     return mask
 
 
 def masked_attention(model, images, mask):
-    """The official way (models_mixmim.py:65-92): full attention, other image's logits at -1e30."""
+    """models_mixmim.py:65-92: full attention, with the logits of the other image at -1e30."""
     size = [images.shape[2] // 2, images.shape[3] // 2]
     coarse = mask.view(images.shape[2] // 16, -1)
     tokens = model.patch_embed(images).flatten(1, 2)
@@ -55,21 +55,21 @@ def attend(block, tokens, partner, size, window):
 
 
 @pytest.mark.parametrize(
-    ("batch", "hidden", "size"),
+    ("batch", "num_masked", "size"),
     [(1, 8, (64, 64)), (2, 1, (64, 64)), (3, 15, (64, 64)), (2, 9, (64, 128))],
 )
-def test_groups_and_shared_masks_are_the_masked_attention(batch, hidden, size):
+def test_groups_and_shared_masks_are_the_masked_attention(batch, num_masked, size):
     model, length = transformer().eval(), size[0] * size[1] // 256
-    images, mask = torch.randn(batch, 3, *size), mask_of(hidden, length)
+    images, mask = torch.randn(batch, 3, *size), mask_of(num_masked, length)
     tokens = model.encode_mixed(images, mask)
     assert tokens.shape == (batch, length, 64)
     assert torch.allclose(tokens, masked_attention(model, images, mask), atol=1e-4)
-    draw = PatchMask.from_draw(mask, length - hidden)
+    draw = PatchMask.from_draw(mask, length - num_masked)
     assert torch.equal(tokens, model.encode_mixed(images, draw))
 
 
 def test_a_map_that_is_one_window_need_not_be_square():
-    """4 x 2 tokens in a window of 4: two groups, with the offsets of the table's middle."""
+    """4 x 2 tokens in a window of 4: two groups, which read the middle of the bias table."""
     model, mask = transformer(window_sizes=(8, 8, 8, 4)).eval(), mask_of(3, 8)
     images = torch.randn(2, 3, 64, 32)
     tokens = model.encode_mixed(images, mask)
@@ -92,7 +92,7 @@ def test_bfloat16_keeps_the_residual_stream_in_float32():
 
 
 def test_images_of_a_mixture_never_meet():
-    """What is seen of the partner does not reach the image's own tokens."""
+    """The patches of the partner do not influence the image's own tokens."""
     model, mask = transformer().eval(), mask_of(8)
     images = torch.randn(2, 3, 64, 64)
     changed = images.clone()
@@ -146,7 +146,7 @@ def test_checkpointing_computes_twice_and_keeps_gradients():
 
 
 def test_layers_are_numbered_for_decay():
-    """util/lr_decay.py:61-77: a downsampling counts with the block that follows it."""
+    """util/lr_decay.py:61-77: a downsampling has the depth of the block that follows it."""
     model = transformer()
     layers = {
         "absolute_pos_embed": 0,

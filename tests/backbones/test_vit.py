@@ -31,8 +31,8 @@ def test_hidden_patches_have_no_influence():
     mask = torch.rand(2, 64).argsort(1) >= 16
     images = torch.randn(2, 3, 64, 64)
     changed = images.clone()
-    hidden = mask.view(2, 1, 8, 8).repeat_interleave(8, 2).repeat_interleave(8, 3)
-    changed[hidden.expand_as(images)] = 5.0
+    masked = mask.view(2, 1, 8, 8).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    changed[masked.expand_as(images)] = 5.0
     tokens = model.encode_visible(images, mask)
     assert tokens.shape == (2, 17, 32)
     assert torch.equal(tokens, model.encode_visible(changed, mask))
@@ -46,7 +46,7 @@ def test_forward_at_any_size_with_gradients_to_every_parameter(size, config):
     assert [m.shape for m in maps] == [(1, 32, -(-size[0] // 8), -(-size[1] // 8))] * 2
     sum(m.square().sum() for m in maps).backward()
     without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    assert not without  # DDP would stop on these
+    assert not without  # DDP raises an error for these
 
 
 def test_an_image_is_padded_with_zeros_to_whole_patches():

@@ -1,4 +1,4 @@
-"""Official ConvMAE files: pretraining, fine-tuning, detection, segmentation, and back."""
+"""Conversion of official ConvMAE files of pretraining, fine-tuning, detection and segmentation."""
 
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def test_a_transfer_backbone_starts_from_pretraining(tmp_path, weights, form):
 
 
 def test_tables_of_positions_are_resized_to_another_crop(tmp_path):
-    """A segmenter at 128 pixels from one at 64, whose bias tables are of its crop."""
+    """A segmenter at 128 pixels starts from one at 64, with smaller bias tables."""
     config = dict(BACKBONE, relative_position="bias", layer_scale=1.0)
     small = MODELS.build(dict(config, relative_position_size=64))
     for block in small.blocks3:
@@ -142,7 +142,7 @@ def test_a_checkpoint_of_another_size_is_refused(tmp_path, weights, change, mess
         load_backbone(MODELS.build(dict(BACKBONE, arch={**ARCH, **change})), str(path))
 
 
-# What detectron2 calls the layers of Mask R-CNN's heads (modeling/proposal_generator/rpn.py,
+# detectron2's names of the layers of Mask R-CNN's heads (modeling/proposal_generator/rpn.py,
 # modeling/roi_heads), with two RPN convolutions, a 4conv1fc box head, and norms where `normed`.
 PLAIN_HEADS = [
     *(f"proposal_generator.rpn_head.conv.conv{i}" for i in range(2)),
@@ -214,7 +214,7 @@ def encoder_names() -> list[str]:
 )
 def test_every_weight_of_a_fine_tuned_detector_or_segmenter_has_its_place(config, foreign, monkeypatch):
     for name in ("xavier_uniform_", "kaiming_uniform_", "trunc_normal_", "normal_"):
-        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *args, **kwargs: tensor)  # seconds
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *args, **kwargs: tensor)  # for speed
     model = Config.fromfile(CONFIGS / config).model
     replace_sync_bn(model)
     expected = set(MODELS.build(model).state_dict())

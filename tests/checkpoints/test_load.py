@@ -106,7 +106,7 @@ def test_a_torchscript_archive_that_would_run_code_is_refused(tmp_path):
 
 
 def test_biases_without_a_key_are_merged(weights):
-    """long_seq_mae's TPU files."""
+    """The format of long_seq_mae's TPU checkpoints."""
     state = {}
     for name, value in official(weights).items():
         if name.endswith("attn.qkv.bias"):
@@ -152,7 +152,7 @@ def test_vitdet_weights_find_their_relative_positions(weights):
     assert detect_format(state) == "vitdet"
     ours, left_out = convert(state)
     assert "backbone.blocks.0.attn.relative_position.rel_pos_h" in ours
-    assert left_out == ["roi_heads.x"]  # no layer of Mask R-CNN
+    assert left_out == ["roi_heads.x"]  # not a layer of Mask R-CNN
 
 
 def test_timm_and_back_is_the_same(weights):
@@ -268,7 +268,7 @@ def test_the_report_counts_everything(tmp_path, weights):
     total = len(backbone.state_dict())
     assert report.total == total
     assert report.resized == ["pos_embed"]
-    assert len(report.new) == 2 * 3  # a bias table and two LayerScales a block
+    assert len(report.new) == 2 * 3  # a bias table and two LayerScales per block
     assert len(report.loaded) == total - 6
     assert report.unused == ["norm.weight", "norm.bias"]
     assert re.search(rf"loaded {total - 6} of {total}, resized 1, new: .*, unused: norm", str(report))

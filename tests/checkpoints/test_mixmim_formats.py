@@ -1,4 +1,4 @@
-"""Official and mmpretrain's MixMIM files, in and out; that both compute the same: tests/parity."""
+"""Conversion of official and mmpretrain's MixMIM files; tests/parity compares what they compute."""
 
 import pytest
 import torch
@@ -31,7 +31,7 @@ def test_there_and_back_is_the_same_decoder_included(weights, name):
 
 
 def test_mmpretrain_merges_patches_in_another_order(weights):
-    """mmcv's unfold: channels slowest, then rows, then columns; timm's: columns, rows, channels."""
+    """mmcv's unfold, slowest first: channels, rows, columns; timm's: columns, rows, channels."""
     key = "backbone.layers.0.downsample.norm.weight"
     value = torch.arange(32.0)  # 2 x 2 tokens of 8 channels
     moved, _ = export({**weights, key: value}, "mmpretrain-mixmim")
@@ -48,7 +48,7 @@ def test_a_fine_tuned_file_gives_its_encoder(weights):
 
 
 def test_windows_and_positions_are_resized_for_larger_images(tmp_path, weights):
-    """224 pixels in windows of 14, 384 in windows of 16: here 64 and 128."""
+    """As 224 pixels in windows of 14 become 384 in windows of 16, but for 64 and 128 pixels."""
     path = tmp_path / "mixmim.pth"
     write_checkpoint(path, export(weights, "mixmim")[0], {})
     large = MODELS.build(

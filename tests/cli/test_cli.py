@@ -1,4 +1,4 @@
-"""The command `mmmim`: every subcommand explains itself, and tools/ are the same code."""
+"""The command `mmmim`: every argument has a help text, and the scripts in tools/ run the same code."""
 
 import importlib
 import re
@@ -43,7 +43,7 @@ def test_every_argument_is_explained(command):
     for action in _actions(parser):
         assert action.help or action.nargs == "A...", action.dest
         assert "%" not in (action.help or "").replace("%(default)s", ""), action.dest
-    parser.format_help()  # argparse formats the defaults now
+    parser.format_help()  # this formats the defaults
 
 
 @pytest.mark.parametrize("command", COMMANDS)

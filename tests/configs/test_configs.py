@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def is_alias(path: Path) -> bool:
-    """Whether a file is a deprecated name: a docstring of one line, and one `_base_` in its folder."""
+    """Whether a file is a deprecated name: a one-line docstring, and one `_base_` in its folder."""
     tree = ast.parse(path.read_text())
     bases = [n.value for n in tree.body if isinstance(n, ast.Assign) and n.targets[0].id == "_base_"]
     one_line = "\n" not in (ast.get_docstring(tree, clean=False) or "\n")
@@ -33,7 +33,7 @@ def is_alias(path: Path) -> bool:
 FILES = sorted(p for p in (ROOT / "configs").rglob("*.py") if p.parent.name != "_base_")
 CONFIGS = [p for p in FILES if not is_alias(p)]
 FULL_SIZE = [p for p in CONFIGS if p.parent.name != "tiny"]
-# Deprecated names that the README once printed, the recipe of each and its epochs if they differ.
+# Deprecated name of an earlier README -> its recipe, and its epochs if they differ.
 ALIASES = {
     "convmae/convvit-b_1600e.py": ("convmae/convvit-b.py", None),
     "detection/convmae_convvit-b_mask-rcnn_25e_coco.py": (
@@ -49,7 +49,7 @@ ALIASES = {
 IMAGES_PER_EPOCH = 118000  # COCO train2017, as detectron2's schedules count it
 each_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda p: str(p.relative_to(ROOT)))
 SIZE = 64
-# Runner reads these from a config where they stand (mmengine runner/runner.py): no name for a helper.
+# Keys that mmengine's Runner reads (runner/runner.py), so that no helper may have these names.
 RUNNERS_OWN = {"sync_bn", "compile", "activation_checkpointing", "efficient_conv_bn_eval"}
 
 
@@ -58,7 +58,7 @@ def test_a_config_says_what_it_is(path):
     head = path.read_text().split('"""')[1]
     for word in ("Command:", "Published:", "Ours:"):
         assert word in head
-    assert str(path.relative_to(ROOT)) in head  # the command names this very file
+    assert str(path.relative_to(ROOT)) in head  # the command names this file
 
 
 def test_deprecated_names_are_the_ones_of_the_readme():
@@ -117,10 +117,10 @@ def test_metafiles_name_the_recipe_and_its_arguments():
 @each_config
 def test_a_config_builds_as_it_is(path, monkeypatch):
     for name in ("xavier_uniform_", "kaiming_uniform_", "trunc_normal_", "normal_"):
-        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *args, **kwargs: tensor)  # seconds
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *args, **kwargs: tensor)  # for speed
     cfg = Config.fromfile(path)
     assert not RUNNERS_OWN & set(cfg)
-    # mmengine removes the oldest before it writes the next, and may be killed between.
+    # mmengine removes the oldest checkpoint before it writes the next, and may be killed in between.
     assert cfg.default_hooks.checkpoint.get("max_keep_ckpts") != 1
     model = MODELS.build(cfg.model)
     assert sum(p.numel() for p in model.parameters()) > 1e6
@@ -155,12 +155,12 @@ def test_coco_is_resized_and_matched_as_by_detectron2():
 
 @each_config
 def test_every_width_is_the_backbones(path, monkeypatch):
-    """`shrink` sets the widths of necks and heads, so the two steps would not notice a wrong one."""
+    """`shrink` overwrites the widths of necks and heads, so the two steps cannot find a wrong one."""
     cfg = Config.fromfile(path)
     if cfg.default_scope == "mmmim":
         return
     for name in ("xavier_uniform_", "kaiming_uniform_", "trunc_normal_", "normal_"):
-        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *args, **kwargs: tensor)  # seconds
+        monkeypatch.setattr(torch.nn.init, name, lambda tensor, *args, **kwargs: tensor)  # for speed
     backbone = MODELS.build(cfg.model.backbone)
     dims = (*getattr(backbone, "stage_dims", (backbone.embed_dims,) * 4), backbone.embed_dims)
     is_vit = not hasattr(backbone, "stage_dims")
@@ -198,7 +198,7 @@ def test_the_learning_rate_is_meant_for_the_batch(path):
 
 @each_config
 def test_images_are_copied_to_the_gpu_while_it_works(path):
-    """A blocking copy would wait for all of the step before."""
+    """A blocking copy would wait for the step before."""
     cfg = Config.fromfile(path)
     if cfg.default_scope == "mmmim" and cfg.train_dataloader.dataset.type == "UnlabelledImages":
         assert cfg.model.get("method", cfg.model).data_preprocessor.non_blocking
@@ -207,7 +207,7 @@ def test_images_are_copied_to_the_gpu_while_it_works(path):
 
 @each_config
 def test_no_layer_ends_faster_than_it_began(path):
-    """An `eta_min` is of the whole rate; layers that learn at a thousandth of it would rise to it."""
+    """`eta_min` is an absolute rate; layers with a tiny learning rate would rise to it."""
     cfg = Config.fromfile(path)
     rules = cfg.optim_wrapper.get("paramwise_cfg") or {}
     for scheduler in cfg.param_scheduler:
@@ -235,7 +235,7 @@ def test_two_steps_at_a_reduced_size(path, tmp_path):
 
 @each_config
 def test_pipelines_build_and_end_in_a_sample(path, tmp_path):
-    """On one drawn image, in the layout that the config's data set wants."""
+    """Runs on one random image, in the layout of the config's data set."""
     cfg = Config.fromfile(path)
     if cfg.default_scope != "mmmim":
         for loader in (cfg.train_dataloader, cfg.val_dataloader):
@@ -265,7 +265,7 @@ def draw_image(path: Path) -> None:
 
 
 def shrink(cfg: Config, folder: Path) -> dict:
-    """The model of a config, 16 channels wide, for images of SIZE pixels; a teacher is in `folder`."""
+    """The model of a config, 16 channels wide, for SIZE pixels; a teacher is written to `folder`."""
     model = cfg.model
     method = model.get("method", model)
     backbone = method.backbone.get("backbone", method.backbone)  # of a FrozenBackbone
@@ -305,7 +305,7 @@ def shrink(cfg: Config, folder: Path) -> dict:
 
 
 def shrink_teacher(teacher: dict, patch_size: int, folder: Path) -> None:
-    """Narrow, of its own depth, with random weights and as many patches as the student."""
+    """Make the teacher narrow, at full depth, with random weights and the student's patches."""
     arguments = {**teacher.get("model_args", {}), "embed_dim": 16, "num_heads": 1}
     arguments.update(img_size=SIZE, patch_size=patch_size)
     teacher.update(model_args=arguments, checkpoint=str(folder / "teacher.pth"), img_size=SIZE)
@@ -322,12 +322,12 @@ def narrow_vit(backbone: dict) -> dict:
 def narrow_conv_vit(backbone: dict) -> dict:
     arch = backbone.get("arch", "base")
     depths = (conv_vit.SIZES[arch] if isinstance(arch, str) else arch)["depths"]
-    dims, patches = (16, 16, 16), (2, 2, 2)  # the last stage keeps 8 x 8 tokens
+    dims, patches = (16, 16, 16), (2, 2, 2)  # the last stage has 8 x 8 tokens
     return dict(arch=dict(embed_dims=dims, depths=depths, num_heads=1, patch_sizes=patches))
 
 
 def narrow_mixmim(backbone: dict) -> dict:
-    """Two pixels a token: the last stage keeps 4 x 4 tokens."""
+    """With patches of 2 pixels the last stage has 4 x 4 tokens."""
     arch = dict(embed_dims=16, depths=(1, 1, 2, 1), num_heads=(1, 1, 1, 1))
     return dict(arch=arch, patch_size=2, window_sizes=(8, 8, 8, 4))
 
@@ -338,7 +338,7 @@ NARROW = {
     "ConvViT": narrow_conv_vit,
     "MixMIMTransformer": narrow_mixmim,
 }
-# Widths of the maps, where they are not all 16.
+# Widths of the maps, if they are not all 16.
 WIDTHS = {"MixMIMTransformer": (16, 32, 64, 128)}
 
 
@@ -350,7 +350,7 @@ def batch_for(cfg: Config) -> dict:
 
 
 def sample(cfg: Config):
-    """One square object of class 1."""
+    """Annotations of one rectangular object of class 1."""
     meta = dict(img_shape=(SIZE, SIZE), ori_shape=(SIZE, SIZE), pad_shape=(SIZE, SIZE))
     mask = np.zeros((1, SIZE, SIZE), np.uint8)
     mask[:, 8:40, 16:56] = 1

@@ -1,4 +1,4 @@
-"""Folders of classes, and what is said of those that cannot be trained on."""
+"""Class folders, and the errors for those that cannot be trained on."""
 
 import pytest
 from mmengine import Config
@@ -65,7 +65,7 @@ def test_labels_cannot_shift_between_splits(folder):
 
 
 def test_a_head_of_another_number_of_classes_is_refused(folder):
-    with pytest.raises(ValueError, match=r"3 classes, the head has 10.*num_classes=3"):
+    with pytest.raises(ValueError, match=r"3 classes, but the head has 10.*num_classes=3"):
         check_classes(config(folder, classes=10), LOADERS)
 
 
@@ -77,7 +77,7 @@ def test_only_folders_of_classes_that_will_be_read_are_looked_at(folder):
         listed[loader].dataset.ann_file = "labels.txt"
     check_classes(listed, LOADERS)
     implicit = config(folder)
-    del implicit.val_dataloader.dataset["with_label"]  # which is mmpretrain's default
+    del implicit.val_dataloader.dataset["with_label"]  # mmpretrain's default is True
     with pytest.raises(FileNotFoundError):
         check_classes(implicit, LOADERS)
 

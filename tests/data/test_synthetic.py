@@ -33,13 +33,13 @@ def test_boxes_masks_and_semantic_map_are_one_truth(root):
         for annotation in coco.loadAnns(coco.getAnnIds(image["id"])):
             mask = coco.annToMask(annotation).astype(bool)
             assert (semantic[mask] == annotation["category_id"] + 1).all()
-            assert not (covered & mask).any()  # each pixel belongs to what lies in front
+            assert not (covered & mask).any()  # each pixel belongs to the front object
             covered |= mask
             rows, columns = np.nonzero(mask)
             box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
             assert annotation["bbox"] == box
             assert annotation["area"] == mask.sum()
-        # What no object covers is background, but for slivers too small to count as objects.
+        # Pixels that no annotated object covers are background.
         assert (semantic > 0).all()
         assert (semantic[~covered] == 1).all()
 

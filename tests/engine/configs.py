@@ -6,7 +6,7 @@ TINY_VIT = dict(arch=dict(embed_dims=16, depth=1, num_heads=2), img_size=32, pat
 
 
 def config(**kwargs) -> Config:
-    """The least config of a training, with changes."""
+    """A minimal training config, with changes."""
     base = dict(
         work_dir="unused",
         train_cfg=dict(max_epochs=1),

@@ -23,7 +23,7 @@ def test_scaling_the_rate_counts_accumulated_images():
     cfg = config(auto_scale_lr=dict(base_batch_size=64))
     cfg.optim_wrapper.accumulative_counts = 2
     batch.set_auto_scale_lr(cfg)
-    # mmengine compares 2 x 8 images of a step with this: 16 / 32 = 32 / 64.
+    # mmengine divides the 2 x 8 images of a step by this: 16 / 32 = 32 / 64.
     assert cfg.auto_scale_lr.base_batch_size == 32
     assert batch.describe_batch(cfg, 2).endswith("scaled by 0.5")
     with pytest.raises(ValueError, match="base_batch_size"):

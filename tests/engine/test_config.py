@@ -22,4 +22,4 @@ def test_a_packaged_config_is_found_by_name_outside_a_checkout(tmp_path, monkeyp
     assert found == {config_folder() / "mae/vit-b.py"}
     (tmp_path / "mae").mkdir()
     (tmp_path / "mae/vit-b.py").write_text("x = 1")
-    assert load_config("mae/vit-b.py").x == 1  # a file of that path goes first
+    assert load_config("mae/vit-b.py").x == 1  # a file of that path takes precedence

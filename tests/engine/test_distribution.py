@@ -17,7 +17,7 @@ def test_under_mpi_a_process_takes_the_gpu_that_mpi_gives_it(monkeypatch):
     assert os.environ["LOCAL_RANK"] == "3"
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests machines without a GPU")
 def test_without_a_gpu_mpi_launches_nothing():
     with pytest.raises(ValueError, match=r"dist_train\.sh.*slurm_train\.sh.*got 'mpi'"):
         distribution.fit_to_cpu(config(launcher="mpi"))

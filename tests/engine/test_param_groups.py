@@ -16,7 +16,7 @@ from mmmim.registry import MODELS
 
 
 class Detector(nn.Module):
-    """A backbone and something else."""
+    """A backbone and a neck."""
 
     def __init__(self):
         super().__init__()
@@ -64,7 +64,7 @@ def test_weight_decay_as_mae_and_as_detectron2():
 
     mae = decays(flat_decay_mult=0.0)
     assert mae["backbone.blocks.0.norm1.weight"] == mae["neck.bias"] == 0
-    assert mae["backbone.cls_token"] == 0.1  # 1-D parameters alone are exempt
+    assert mae["backbone.cls_token"] == 0.1  # only 1-D parameters are exempt
     detectron2 = decays(norm_decay_mult=0.0, custom_keys={"pos_embed": 0.0})
     assert detectron2["backbone.blocks.0.norm1.bias"] == detectron2["backbone.pos_embed"] == 0
     assert detectron2["neck.bias"] == 0.1
@@ -75,7 +75,7 @@ def test_an_unknown_rule_is_refused():
         constructor(layer_decay_rate=0.7)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tests machines without a GPU")
 def test_mixed_precision_falls_back_to_float32_on_a_cpu():
     layer = nn.Linear(2, 2)
     wrapper = AmpOptimWrapper(
@@ -147,8 +147,8 @@ def test_a_fused_optimiser_updates_as_the_plain_one(kind):
     for fused in (True, False):
         torch.manual_seed(0)
         model = Detector()
-        eps = {} if kind == "SGD" else dict(eps=1e-2)  # or rounding decides the sign of an update
-        plain = {} if fused else dict(fused=False)  # fused is what is built without a word
+        eps = {} if kind == "SGD" else dict(eps=1e-2)  # else rounding decides the sign of an update
+        plain = {} if fused else dict(fused=False)  # fused is the default
         config = dict(optimizer=dict(type=kind, lr=0.01, weight_decay=0.1, **eps, **plain))
         wrapper = LayerDecayOptimWrapperConstructor(config, dict(layer_decay=0.5))(model)
         assert wrapper.optimizer.defaults["fused"] is fused

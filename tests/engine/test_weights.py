@@ -14,7 +14,7 @@ def test_results_are_not_written_over(tmp_path):
     cfg = config(work_dir=str(tmp_path))
     weights.set_resume(cfg, None)  # an empty work dir is fine
     cfg.load_from = "weights.pth"
-    weights.set_resume(cfg, "auto")  # there is nothing to go on from
+    weights.set_resume(cfg, "auto")  # there is nothing to resume
     assert cfg.load_from == "weights.pth"
     assert not cfg.get("resume")
     (tmp_path / "epoch_1.pth").touch()
@@ -56,7 +56,7 @@ def test_an_encoder_is_not_taken_for_a_detector(tmp_path):
 
 @pytest.fixture
 def wide_table(tmp_path):
-    """A ViT whose table of positions was made for 8 x 8 patches."""
+    """Checkpoint of a ViT whose position table has 8 x 8 patches."""
     tiny = dict(embed_dims=16, depth=1, num_heads=2)
     vit = MODELS.build(dict(type="ViT", arch=tiny, img_size=128))
     path = tmp_path / "epoch_3.pth"

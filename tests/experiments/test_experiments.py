@@ -1,4 +1,4 @@
-"""Trainings as experiments, with a stand-in that takes no time."""
+"""Training runs of experiments, with a fake training that takes no time."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from mmmim.experiments import comparison as compare
 from mmmim.experiments import training as experiment
 from mmmim.experiments.training import Training, TrainingFailed, run_all
 
-# Writes what mmengine would: a log, a checkpoint, scalars.
+# Writes the files of mmengine: a log, a checkpoint, scalars.
 FAKE = """
 import json, pathlib, sys
 work = pathlib.Path(sys.argv[sys.argv.index("--work-dir") + 1])
@@ -46,7 +46,7 @@ def test_an_interrupted_training_goes_on_and_is_measured_once(fake_train, tmp_pa
     (result,) = run_all([training], {})
     assert result.metrics == {"box AP": 25.0, "mask AP": 12.5}
     assert result.losses == [(10, 10.0), (20, 5.0), (30, 100 / 30)]
-    assert result.seconds == 15.0  # 30 steps of half a second, the repeated ones once
+    assert result.seconds == 15.0  # 30 steps of 0.5 s; repeated steps count once
     assert training.checkpoint().name == "epoch_3.pth"
 
     before = (tmp_path / "one/result.json").stat().st_mtime_ns
@@ -73,7 +73,7 @@ def test_the_table_gives_mean_range_and_gain():
     }
     text = compare.markdown(table)
     assert "| scratch | 2 | 31.0 (30.0 to 32.0) |" in text
-    assert "| pixmim, 10 epochs | 1 | 31.0, gain +1.0 |" in text  # against scratch's first seed
+    assert "| pixmim, 10 epochs | 1 | 31.0, gain +1.0 |" in text  # over scratch with the same seed
     assert "| pixmim, 100 epochs | 2 | 37.0 (35.0 to 39.0), gain +6.0 |" in text
 
 

@@ -15,7 +15,7 @@ def test_windows_come_back_whole_when_they_do_not_fit():
     windows = window_partition(tokens, 4)
     assert windows.shape == (2 * 2 * 2, 16, 3)
     assert torch.equal(window_reverse(windows, 4, (5, 7)), tokens)
-    assert windows[1].view(4, 4, 3)[:, 3].eq(0).all()  # the padding stands right
+    assert windows[1].view(4, 4, 3)[:, 3].eq(0).all()  # the padding is on the right
 
 
 def test_decomposed_bias_is_the_sum_over_both_axes():
@@ -48,19 +48,19 @@ def test_bias_tells_offsets_apart_and_the_class_token():
 
 def test_bias_of_another_grid_keeps_its_centre():
     module = RelativePositionBias((4, 4), num_heads=1)
-    module.table.data[24] = 1.0  # of 7 x 7 offsets, the one of a token with itself
+    module.table.data[24] = 1.0  # the middle of 7 x 7 offsets: a token and itself
     bias = module(torch.zeros(1, 1, 36, 4), (6, 6))[0, 0]
     assert bias.diagonal().min() == bias.max()
 
 
 def test_a_smaller_map_reads_the_middle_of_a_bias_table():
-    """An offset means the same on every map that the table covers."""
+    """An offset has the same bias on every map that the table covers."""
     module = RelativePositionBias((4, 5), 2, with_cls_token=False)
     torch.nn.init.normal_(module.table)
     whole = module.bias((4, 5)).view(2, 4, 5, 4, 5)
     part = module.bias((2, 3)).view(2, 2, 3, 2, 3)
     assert torch.equal(part, whole[:, :2, :3, :2, :3])
-    assert part.stride(-1) == 1  # what the fused kernels of GPUs ask for
+    assert part.stride(-1) == 1  # required by the fused kernels of GPUs
 
 
 def test_a_bias_table_grows_only_along_the_side_that_does_not_fit():

@@ -15,8 +15,8 @@ from mmmim.layers.tokens import (
 def test_patches_run_row_by_row_and_pixels_channel_fastest():
     images = torch.arange(2 * 3 * 4 * 6).float().view(2, 3, 4, 6)
     patches = patchify(images, 2)
-    assert torch.equal(patches[0, 1], images[0, :, 0:2, 2:4])  # second column comes second
-    assert torch.equal(patches[1, 3], images[1, :, 2:4, 0:2])  # then the next row
+    assert torch.equal(patches[0, 1], images[0, :, 0:2, 2:4])  # patch 1 is in the second column
+    assert torch.equal(patches[1, 3], images[1, :, 2:4, 0:2])  # patch 3 is in the second row
     pixels = flatten_pixels(patches)
     assert pixels[0, 0, :3].tolist() == images[0, :, 0, 0].tolist()
     assert torch.equal(unpatchify(pixels, (2, 3)), images)

@@ -1,4 +1,4 @@
-"""What holds for every method."""
+"""Properties of every method."""
 
 import pytest
 import torch
@@ -72,12 +72,12 @@ def test_a_loss_is_positive_seeded_and_reaches_every_parameter(config):
 
 @every_method
 def test_a_loss_compiles_without_a_graph_break(config, check_compiled_loss):
-    """Which also says that no step waits for a GPU to tell a number."""
+    """This also rules out host-device syncs within the loss."""
     check_compiled_loss(MODELS.build(config), torch.randn(4, 3, 32, 32))
 
 
 def test_compiled_gradients_are_the_eager_ones():
-    """Of ConvMAE, which has a gradient of its own (`_TakeUniqueRows`)."""
+    """ConvMAE has a custom gradient (`_TakeUniqueRows`)."""
     model, images = MODELS.build(CONVMAE), torch.randn(4, 3, 32, 32)
     torch._dynamo.reset()
     gradients = []
@@ -164,10 +164,10 @@ def test_mae_loss_is_the_mean_over_hidden_patches_of_a_full_decoding():
     mask = model.draw_mask(images)
     prediction = model.decoder(model.backbone.encode_visible(images, mask), mask)
     patches = flatten_pixels(patchify(images, 8))
-    normalised = (patches - patches.mean(-1, keepdim=True)) / (
+    normalized = (patches - patches.mean(-1, keepdim=True)) / (
         patches.var(-1, keepdim=True) + 1e-6
     ).sqrt()
-    expected = (prediction - normalised[mask.mask].view_as(prediction)).square().mean()
+    expected = (prediction - normalized[mask.mask].view_as(prediction)).square().mean()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
@@ -236,7 +236,7 @@ def test_a_mask_ratio_that_cannot_be_is_refused(config, ratio, message):
 
 
 class Precomputed(torch.nn.Module):
-    """A host's pixel target of images that were filtered before."""
+    """A method's pixel target of images that were filtered before."""
 
     def __init__(self, pixels: torch.nn.Module, filtered: torch.Tensor) -> None:
         super().__init__()
@@ -274,7 +274,7 @@ def test_pixmim_refuses_a_radius_beyond_the_spectrum(radius):
 def test_pixmim_scales_its_radius_and_takes_the_statistics_of_its_host():
     low_pass = MODELS.build(dict(type="PixMIM", method=MAE)).target.low_pass
     assert low_pass.mean.flatten().tolist() == pytest.approx([120 / 255] * 3)
-    # 40 bins at 224 pixels are 5.71 at 32: columns 0..5 stay, and half a bin's 6th.
+    # 40 bins at 224 pixels are 5.71 at 32: columns 0 to 5 are kept, and half of column 6.
     assert low_pass.real.shape[1] == 7
 
 
@@ -298,7 +298,7 @@ def test_an_unknown_type_names_what_was_asked_for():
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 5])
 def test_mixmim_pairs_from_both_ends_and_predicts_every_patch_once(batch):
-    """The whole of models_mixmim.py:385-425, for any batch; an odd one's middle is its own partner."""
+    """models_mixmim.py:385-425 for any batch size; the middle of an odd batch is its own partner."""
     model = MODELS.build(MIXMIM)
     images = torch.randn(batch, 3, 32, 32)
     torch.manual_seed(0)
@@ -323,11 +323,11 @@ def test_mixmim_shows_both_images_of_a_mixture():
     model = MODELS.build(MIXMIM).eval()
     images = torch.randn(4, 3, 32, 32)
     seen = model(images, mode="predict")
-    hidden = seen["mask"].view(4, 1, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
-    assert torch.equal(seen["mixed"], torch.where(hidden, images.flip(0), images))
+    masked = seen["mask"].view(4, 1, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    assert torch.equal(seen["mixed"], torch.where(masked, images.flip(0), images))
     assert torch.equal(seen["partner"], images.flip(0))
-    # Of the partner the mixture itself shows what the mask hides of the image.
-    partner = torch.where(hidden, seen["partner_reconstruction"], seen["partner"])
+    # The mixture shows the partner where the image is masked.
+    partner = torch.where(masked, seen["partner_reconstruction"], seen["partner"])
     assert torch.equal(partner, seen["partner"])
     assert not torch.allclose(seen["partner_reconstruction"], seen["partner"])
 
@@ -338,7 +338,7 @@ def test_mixmim_draws_its_ratio_from_a_range():
     for _ in range(2):
         torch.manual_seed(0)
         counts.append([model.draw_mask(images).num_masked for _ in range(60)])
-    assert counts[0] == counts[1]  # a resumed run draws them again
+    assert counts[0] == counts[1]  # a resumed run draws the same ratios
     assert set(counts[0]) <= set(range(8, 15))
     assert len(set(counts[0])) > 3
 

@@ -10,7 +10,7 @@ MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 def plain_low_pass(images: torch.Tensor, radius: float) -> torch.Tensor:
-    """The definition, by the whole complex transform: disc around (N - 1) / 2, absolute value."""
+    """The definition by a complex transform: disc around (N - 1) / 2, absolute value."""
     n = images.shape[-1]
     mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     line = torch.arange(n) - (n - 1) / 2
@@ -51,7 +51,7 @@ def test_pixels_come_back_from_their_own_target(norm_pix):
     target = PixelTarget(4, norm_pix)
     pixels = target(images, mask)
     assert pixels.shape == (2, 12, 48)
-    hidden = flatten_pixels(patchify(images, 4))[mask.mask].view(2, 12, 48)
-    assert torch.allclose(target.to_pixels(pixels, images, mask), hidden, atol=1e-5)
-    if norm_pix:  # a constant patch has deviation 0: finite, because of the epsilon
+    masked = flatten_pixels(patchify(images, 4))[mask.mask].view(2, 12, 48)
+    assert torch.allclose(target.to_pixels(pixels, images, mask), masked, atol=1e-5)
+    if norm_pix:  # the epsilon keeps constant patches finite
         assert target(torch.ones(2, 3, 16, 16), mask).abs().max() == 0

@@ -1,7 +1,7 @@
-"""What recording and checking share: weights, inputs and gradients that need no file.
+"""Weights, inputs and summaries of gradients that need no file, for recording and checking.
 
-Weights are drawn by name, so that two implementations whose names map onto each other get the same
-ones; a gradient of any size is kept as its norm and its product with a direction drawn by name.
+Weights are drawn with their name as seed, so that implementations with corresponding names get the
+same weights. A gradient is stored as its norm and its product with a direction drawn by name.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ def generator(name: str) -> torch.Generator:
 
 
 def draw(name: str, shape: torch.Size) -> Tensor:
-    """Standard normal, the same for a name on every machine."""
+    """Standard normal values that depend only on `name`."""
     return torch.randn(shape, generator=generator(name))
 
 
 @torch.no_grad()
 def set_weights(parameters: dict[str, Tensor]) -> None:
-    """Give each parameter the weights of its name: norms near 1, the rest small."""
+    """Fill each parameter with values drawn by its name: norms near 1, others near 0."""
     for name, parameter in parameters.items():
         value = 0.02 * draw(name, parameter.shape)
         is_norm_weight = parameter.ndim == 1 and name.endswith("weight")
@@ -36,7 +36,7 @@ def set_weights(parameters: dict[str, Tensor]) -> None:
 
 
 def images(batch: int, size: int) -> Tensor:
-    """Smooth random images, normalised about as ImageNet is."""
+    """Smooth random images, with about the statistics of normalized ones."""
     noise = draw(f"images {batch} {size}", torch.Size((batch, 3, size // 8, size // 8)))
     return torch.nn.functional.interpolate(noise, size=(size, size), mode="bicubic")
 
@@ -61,22 +61,22 @@ def tensor_summary(name: str, tensor: Tensor) -> list[float]:
 
 
 def assert_equal_step(expected: dict, loss: Tensor, trained: dict[str, Tensor]) -> None:
-    """Whether a loss and every gradient are the recorded ones, within 1e-5 relative."""
+    """Check that a loss and every gradient equal the recorded ones, with a tolerance of 1e-5."""
     gradients = gradient_summary(trained)
     assert loss.item() == pytest.approx(expected["loss"], rel=1e-5)
     assert gradients.keys() == expected["gradients"].keys()
     for name, (norm, product) in expected["gradients"].items():
         assert gradients[name][0] == pytest.approx(norm, rel=1e-5), name
-        # A product with a random direction is of the size of the norm.
+        # A product with a random direction is about as large as the norm.
         assert gradients[name][1] == pytest.approx(product, abs=1e-5 * norm), name
 
 
 def close_to_summary(expected: list[float]) -> list:
-    """What a `tensor_summary` must equal: norm and entries relatively, the product by the norm."""
+    """The recorded `tensor_summary` with relative tolerances; the product's is relative to the norm."""
     norm, product, *picks = expected
     return [
         pytest.approx(norm, rel=1e-5),
-        # A product with a random direction is of the size of the norm, or cancels.
+        # A product with a random direction is about as large as the norm, or cancels.
         pytest.approx(product, abs=1e-5 * norm),
         *(pytest.approx(pick, rel=1e-4, abs=1e-5) for pick in picks),
     ]

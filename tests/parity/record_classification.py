@@ -18,7 +18,7 @@ from tests.parity.common import images, save, set_weights
 
 NORM = functools.partial(nn.LayerNorm, eps=1e-6)
 CLASSES = 10
-# Norms that keep their ones and zeros in a probe.
+# Norms that keep their initial ones and zeros in linear probing.
 UNTRAINED = dict(maskalign_linear=("norm.",), convmae_linear=("fc_norm.",))
 
 
@@ -40,7 +40,7 @@ def convmae(folder: Path) -> nn.Module:
 
 
 def probe(model: nn.Module) -> nn.Module:
-    """As main_linprobe.py:205-208 of both codes turn a model into a probe."""
+    """Turn a model into a linear probe, as main_linprobe.py:205-208 of both repositories do."""
     norm = nn.BatchNorm1d(model.head.in_features, affine=False, eps=1e-6)
     model.head = nn.Sequential(norm, model.head)
     return model
@@ -51,7 +51,7 @@ def mae_linear(folder: Path) -> nn.Module:
 
 
 def maskalign_linear(folder: Path) -> nn.Module:
-    """Its models_vit.py is MAE's; `norm` is as it was initialised, for MaskAlign does not train it."""
+    """MAE's models_vit.py, which MaskAlign copies; MaskAlign does not train `norm`."""
     return mae_linear(folder)
 
 
@@ -77,7 +77,7 @@ def main() -> None:
         name = build.__name__
         code = name.removesuffix("_linear").replace("maskalign", "mae")
         model = build(folders[code]).eval()
-        # A probe's layer stands behind its BatchNorm, which learns nothing and sees the batch.
+        # The head of a probe has a BatchNorm without weights, which uses batch statistics.
         model.head.train()
         trained = {
             n.replace("head.1.", "head."): p

@@ -4,9 +4,9 @@
 
 Clones of Alpha-VL/ConvMAE at 4c97b4c, Alpha-VL/FastConvMAE at 0039734 and
 OpenGVLab/Official-ConvMAE-Det at cd634d3 (it holds its own detectron2); fvcore and einops must be
-importable. Of each only the files that define the model are run. The transfer models are recorded
-narrow: at full width 1024 pixels would take minutes. The first detection code has its widths in the
-source; they are replaced there.
+importable. Only the files that define the models are run. The transfer models are narrow, since 1024
+pixels take minutes at full width. The first detection code hard-codes its widths; they are replaced in
+the source.
 """
 
 import sys
@@ -57,7 +57,7 @@ def stub(name: str, **content) -> None:
 
 
 def detection_fpn(repository: Path) -> nn.Module:
-    """DET/models/convmae.py; of detectron2 it only needs names."""
+    """DET/models/convmae.py, with stubs for detectron2."""
     for package in ("detectron2", "detectron2.utils"):
         stub(package)
     stub("detectron2.layers", ShapeSpec=None)
@@ -97,7 +97,7 @@ def detection_pyramid(repository: Path) -> nn.Module:
 
 
 def segmentation(repository: Path) -> nn.Module:
-    """SEG/backbone/convmae.py, with BN for SyncBN, which no CPU has."""
+    """SEG/backbone/convmae.py, with BN in place of SyncBN, which CPUs do not support."""
     registry = types.SimpleNamespace(register_module=lambda: lambda cls: cls)
     stub("mmcv_custom", load_checkpoint=None)
     stub("mmseg"), stub("mmseg.models")

@@ -1,14 +1,14 @@
-"""Record what the official codes do with each parameter: its lr scale and weight decay.
+"""Record each parameter's lr scale and weight decay in the official implementations.
 
     python -m tests.parity.record_layer_decay MAE CONVMAE MIXMIM MASKALIGN LSMAE MAE_SEGMENTATION \\
         DETECTRON2 CONVMAE_DET
 
-Each code's own function groups the parameters, with the published layer decay and a weight decay of
+Each implementation groups the parameters itself, with the published layer decay and a weight decay of
 0.05. Classification: MAE, CONVMAE and MIXMIM as in record_classification.py; MASKALIGN
 (OpenDriveLab/maskalign at 250d018) and LSMAE (facebookresearch/long_seq_mae at 9599310) on MAE's model.
 Segmentation: MAE_SEGMENTATION (implus/mae_segmentation at 772c0c1) and CONVMAE. Detection: DETECTRON2
-(02b5c4e) and CONVMAE_DET (OpenGVLab/Official-ConvMAE-Det at cd634d3), of which the function tells the
-rate alone.
+(02b5c4e) and CONVMAE_DET (OpenGVLab/Official-ConvMAE-Det at cd634d3), whose function gives only the
+rate.
 """
 
 import importlib.util
@@ -38,7 +38,7 @@ SOURCES = dict(
 
 
 class Parameters(nn.Module):
-    """Parameters of given names and numbers of dimensions, which is what grouping looks at."""
+    """Parameters with given names and numbers of dimensions, which is all that grouping reads."""
 
     def __init__(self, dimensions: dict[str, int]) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ def classifier_groups(folder: Path, model: nn.Module, layer_decay: float) -> dic
 def segmenter_groups(
     folder: Path, dimensions: dict[str, int], layer_decay: float, depth: int
 ) -> dict[str, list]:
-    """mmcv of 2022 is not installed; the constructor needs three names of it."""
+    """Stubs replace the three names of mmcv of 2022 that the constructor needs."""
     runner = types.ModuleType("mmcv.runner")
     runner.OPTIMIZER_BUILDERS = types.SimpleNamespace(register_module=lambda: lambda cls: cls)
     runner.DefaultOptimizerConstructor = object
@@ -91,7 +91,7 @@ def segmenter_groups(
 
 
 def detector_rates(file: Path, names: list[str], layer_decay: float, depth: int) -> dict[str, float]:
-    """The function alone is run: the rest of its file wants a compiled detectron2."""
+    """Runs the function alone, since the rest of its file needs a compiled detectron2."""
     source = file.read_text()
     namespace: dict = {}
     exec(source[source.index("def get_vit_lr_decay_rate") :], namespace)

@@ -1,9 +1,9 @@
-"""Record the official long-sequence MAE's loss and gradients, ViT-B at 448 pixels, with 2x2 masks.
+"""Record loss and gradients of the official long-sequence MAE: ViT-B, 448 pixels, 2x2 masks.
 
     python -m tests.parity.record_lsmae LSMAE_REPOSITORY
 
-LSMAE_REPOSITORY: facebookresearch/long_seq_mae at 9599310. Its masks are drawn by numpy in the data
-loader; here they are drawn as ours are, and given to the official model in its form.
+LSMAE_REPOSITORY: facebookresearch/long_seq_mae at 9599310. Its data
+loader draws masks with numpy; here they are drawn as ours and passed to the official model.
 """
 
 import argparse

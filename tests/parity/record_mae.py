@@ -1,4 +1,4 @@
-"""Record loss and gradients of the official MAE, and of it on mmselfsup's low-frequency target.
+"""Record loss and gradients of the official MAE, also with mmselfsup's low-frequency target.
 
     python -m tests.parity.record_mae MAE_REPOSITORY MMSELFSUP_REPOSITORY
 
@@ -19,7 +19,7 @@ def official_mae(repository: Path):
     model = peers.mae(repository)
     for module in model.modules():
         if hasattr(module, "fused_attn"):
-            module.fused_attn = False  # the attention of 2021, written out
+            module.fused_attn = False  # unfused, as in 2021
     return model
 
 

@@ -2,7 +2,7 @@
 
     python -m tests.parity.record_mae_segmentation MAE_SEGMENTATION_REPOSITORY
 
-MAE_SEGMENTATION_REPOSITORY: implus/mae_segmentation at 772c0c1; of its imports only names are needed.
+MAE_SEGMENTATION_REPOSITORY: implus/mae_segmentation at 772c0c1; its imports are replaced by stubs.
 """
 
 import sys

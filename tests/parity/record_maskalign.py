@@ -1,10 +1,10 @@
-"""Record the official MaskAlign's loss and gradients, and what transformers' models make of images.
+"""Record loss and gradients of the official MaskAlign, and outputs of transformers' models.
 
     python -m tests.parity.record_maskalign MASKALIGN_REPOSITORY
 
 MASKALIGN_REPOSITORY: OpenDriveLab/maskalign at 250d018. Needs transformers 4.57. The teachers' weights
-are random, drawn by name. Losses are recorded with a base student, then with a narrow one for the
-options; the teachers alone are recorded narrow, at their depth and patch size.
+are random, drawn by name. Losses are recorded with a base student, and with a narrow one for the
+options. The outputs of the teachers are recorded narrow, at their full depth and patch size.
 """
 
 import sys
@@ -54,7 +54,7 @@ def record_steps(folder: Path) -> None:
 
 
 def teachers() -> dict[str, tuple[hf.PreTrainedModel, int, tuple, tuple]]:
-    """Name -> model, image side, mean, deviation of its input."""
+    """Name -> (model, image side, mean and standard deviation of its input)."""
     narrow = dict(hidden_size=64, num_attention_heads=4, attn_implementation="eager")
     base = dict(narrow, intermediate_size=256, num_hidden_layers=12)
     large = dict(narrow, intermediate_size=256, num_hidden_layers=24)
@@ -83,7 +83,7 @@ def record_teachers() -> None:
         weights = dict(model.eval().named_parameters())
         set_weights(weights)
         shapes = {n: list(p.shape) for n, p in weights.items()}
-        # The official code's way to CLIP's input (models_pretrain.py:274-288), for all.
+        # As the official code computes CLIP's input (models_pretrain.py:274-288), for all teachers.
         batch = images(2, 224)
         if side != 224:
             batch = torch.nn.functional.interpolate(batch, (side, side), mode="bicubic")
@@ -115,7 +115,7 @@ def record_teachers() -> None:
 
 
 def _resize_like_official(model: hf.CLIPVisionModel) -> None:
-    """models_pretrain.py:24-30, 114-117."""
+    """Resize the positions as models_pretrain.py:24-30, 114-117."""
     embeddings = model.vision_model.embeddings
     table = embeddings.position_embedding.weight.data
     image = table[1:].reshape(1, 16, 16, -1).permute(0, 3, 1, 2)
@@ -123,7 +123,7 @@ def _resize_like_official(model: hf.CLIPVisionModel) -> None:
     table = torch.cat([table[:1], image.permute(0, 2, 3, 1).reshape(196, -1)])
     embeddings.position_embedding = torch.nn.Embedding.from_pretrained(table)
     embeddings.position_ids = torch.arange(197).expand((1, -1))
-    embeddings.image_size = 196  # transformers checks it by now
+    embeddings.image_size = 196  # today's transformers checks it
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
-"""Record the official MixMIM's loss and gradients, and its stages' outputs while fine-tuning.
+"""Record loss and gradients of the official MixMIM, and the outputs of its stages in fine-tuning.
 
     python -m tests.parity.record_mixmim MIXMIM_REPOSITORY
 
-MIXMIM_REPOSITORY: Sense-X/MixMIM at 2b2f5a9. The maps are recorded narrow, at 224 and 384 pixels.
+MIXMIM_REPOSITORY: Sense-X/MixMIM at 2b2f5a9. The outputs are of a narrow model, at 224 and 384 pixels.
 """
 
 import importlib
@@ -37,7 +37,7 @@ def record_maps(folder: Path, name: str, size: int) -> None:
     for layer in model.layers:
         layer.blocks[-1].register_forward_hook(lambda module, args, output: stages.append(output))
     pooled = model(images(1, size))
-    # Ours norms every map; here the last stage alone has a norm, so the others get a plain one.
+    # Ours normalizes every map, the official code only the last; the others are normalized here.
     maps = [torch.nn.functional.layer_norm(s, s.shape[-1:]) for s in stages[:3]] + [
         model.norm(stages[3])
     ]
@@ -55,7 +55,7 @@ def record_maps(folder: Path, name: str, size: int) -> None:
 
 
 def record_resizing(folder: Path) -> None:
-    """What its fine-tuning at 384 pixels makes of tables for 224."""
+    """The tables of 224 pixels, as resized for fine-tuning at 384 pixels."""
     small, large = (
         getattr(importlib.import_module("models_mixmim_ft"), name)(**NARROW, num_classes=0)
         for name in ("mixmim_base", "mixmim_base_384")

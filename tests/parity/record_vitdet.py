@@ -3,7 +3,7 @@
     python -m tests.parity.record_vitdet DETECTRON2_REPOSITORY
 
 DETECTRON2_REPOSITORY: facebookresearch/detectron2 at 02b5c4e; fvcore must be importable. Only the
-files that define the backbone are run: the packages' __init__ would want compiled operators.
+files that define the backbone are run, since the packages' __init__ need compiled operators.
 """
 
 import importlib
@@ -22,7 +22,7 @@ WIDTH = dict(embed_dim=96, depth=4, num_heads=3)
 
 
 def import_package(repository: Path) -> None:
-    """The parts of detectron2 that its backbones need, without the packages' __init__."""
+    """Make detectron2's backbones importable, without the packages' __init__."""
 
     def package(name: str) -> types.ModuleType:
         module = types.ModuleType(name)
@@ -49,7 +49,7 @@ def import_package(repository: Path) -> None:
 
 
 class LastLevelMaxPool(nn.Module):
-    """Of fpn.py, whose import wants the whole of detectron2: p6 is p5 at every second pixel."""
+    """As in fpn.py, whose import needs all of detectron2: p6 is every second pixel of p5."""
 
     num_levels, in_feature = 1, "p5"
 

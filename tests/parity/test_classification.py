@@ -17,7 +17,7 @@ CONV_VIT = dict(
     arch=dict(embed_dims=(16, 32, 64), depths=(2, 2, 11), num_heads=4),
     out_indices=(2,),
 )
-# Backbone, neck and width of the head's input, as the configs have them.
+# Backbone, neck and width of the head's input, as in the configs.
 MODELS_BY_NAME = {
     "mae": (
         dict(
@@ -74,7 +74,7 @@ def classifier(name: str, depth: int | None = None):
 
 
 def load_official(model: torch.nn.Module, expected: dict) -> None:
-    """The weights that the official model had, through the converter."""
+    """Load the official model's weights through the converter."""
     weights = {n: torch.empty(shape) for n, shape in expected["shapes"].items()}
     set_weights(weights)
     positions = {n: p for n, p in model.backbone.state_dict().items() if n.endswith("pos_embed")}

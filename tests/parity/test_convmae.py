@@ -82,7 +82,7 @@ def test_maps_from_a_converted_file_equal_the_official_ones(golden, prefix, size
     ).eval()
     if neck:
         model["neck"] = MODELS.build(neck).eval()
-    # The file that the official code would have written, under the names that it gives a detector.
+    # The weights under the names of a detector or segmenter of the official code.
     weights = {n: torch.empty(shape) for n, shape in expected["shapes_of_weights"].items()}
     set_weights(weights)
     converted, left_out = convert({prefix + name: value for name, value in weights.items()})

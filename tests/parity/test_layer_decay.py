@@ -1,6 +1,6 @@
-"""Each parameter's lr scale and weight decay against the official codes' (record_layer_decay.py).
+"""Each parameter's lr scale and weight decay against the official code (record_layer_decay.py).
 
-Layer decay and exemptions are read from the configs, so that a recipe that forgets one fails here.
+Layer decay and exemptions are read from the configs, so a recipe that lacks one fails here.
 """
 
 import re
@@ -22,7 +22,7 @@ NARROW_CONV_VIT = dict(embed_dims=(16, 24, 48), depths=(2, 2, 11), num_heads=12)
 
 
 def groups_of(model: nn.Module, config: str) -> dict[str, tuple[float, float]]:
-    """Name -> (lr scale, weight decay) in the optimiser of `config`, at a weight decay of 0.05."""
+    """Name -> (lr scale, weight decay) in the optimizer of `config`, at a weight decay of 0.05."""
     rules = Config.fromfile(CONFIGS / config).optim_wrapper.paramwise_cfg
     optimizer = dict(type="AdamW", lr=1.0, weight_decay=0.05)
     wrapper = LayerDecayOptimWrapperConstructor(dict(optimizer=optimizer), rules)(model)
@@ -171,7 +171,7 @@ def test_detection_rates_are_the_official_ones(official, build, rules, config):
     groups = groups_of(build(), f"detection/{config}.py")
     ours = renamed(expected, rules)
     assert set(ours.values()) == set(groups)
-    if official == "convmae_vitdet":  # their rule forgets pos_embed: an erratum that is not kept
+    if official == "convmae_vitdet":  # its rule misses pos_embed, an erratum that we correct
         assert expected.pop("backbone.net.pos_embed") == 1.0
         assert groups["backbone.pos_embed"][0] == pytest.approx(0.8**12)
     for name, scale in expected.items():

@@ -13,7 +13,7 @@ from tests.parity.common import SEED, assert_equal_step, draw, images, load, set
 
 CLIP = "vit_base_patch16_clip_quickgelu_224.openai"
 NARROW = dict(embed_dims=64, depth=12, num_heads=4)
-# As STEPS of record_maskalign.py.
+# The same as STEPS of record_maskalign.py.
 STEPS = {
     "linear": dict(),
     "sum": dict(alignment=dict(fusion="sum"), loss="l2"),
@@ -41,14 +41,14 @@ def drawn(shapes: dict[str, list[int]]) -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """Hugging Face's CLIP-B/16 as official MaskAlign files hold it."""
+    """File of Hugging Face's CLIP-B/16, with the names of official MaskAlign files."""
     path = tmp_path_factory.mktemp("teacher") / "pytorch_model.bin"
     torch.save(drawn(load("maskalign_steps")["shapes_of_the_teacher"]), path)
     return path
 
 
 def official_names(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Official name -> our parameter, of those that learn."""
+    """Official name -> our parameter, for trained parameters."""
     names = {n: p for n, p in model.named_parameters() if p.requires_grad}
     return {
         n.replace("backbone.", "")
@@ -60,7 +60,7 @@ def official_names(model: nn.Module) -> dict[str, nn.Parameter]:
 
 @torch.no_grad()
 def all_rows(weights: Tensor, layers: tuple[int, ...]) -> Tensor:
-    """The mixing weights as official files have them, a row for every layer of the teacher."""
+    """The mixing weights as in official files, with a row for every layer of the teacher."""
     every = torch.zeros(12, weights.shape[1])
     every[list(layers)] = weights
     return every
@@ -104,7 +104,7 @@ def test_official_files_load_strictly_with_and_without_the_teacher():
         )
     )
     own = {n: p.detach().clone() for n, p in official_names(model).items()}
-    for i in range(12):  # five of the heads were trained
+    for i in range(12):  # only five heads are trained
         own[f"distill_heads.{i}.weight"] = torch.randn(768, 64)
         own[f"distill_heads.{i}.bias"] = torch.randn(768) * (i >= 7)
     own["distill_weights"] = torch.randn(12, 12)
@@ -125,7 +125,7 @@ TEACHERS = {
         name="vit_large_patch14_clip_quickgelu_224.openai", img_size=196, model_args=MODEL
     ),
     "dino-b16": dict(
-        # transformers has an eps of 1e-12 where DINO's code, and timm, have 1e-6.
+        # transformers has an eps of 1e-12; DINO's code and timm have 1e-6.
         name="vit_base_patch16_224.dino",
         model_args=dict(MODEL, norm_layer=partial(nn.LayerNorm, eps=1e-12)),
     ),
@@ -159,5 +159,5 @@ def test_a_teacher_equals_transformers_model(name, tmp_path):
 
 
 def close_to(summary: list[float]):
-    """Entries of a tensor to 1e-5 of its norm."""
+    """A recorded `tensor_summary`, with a tolerance of 1e-5 of the norm."""
     return pytest.approx(summary, rel=1e-5, abs=1e-5 * summary[0])

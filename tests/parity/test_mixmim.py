@@ -1,4 +1,4 @@
-"""Our MixMIM against the official code (record_mixmim.py) and against mmpretrain's, run beside it."""
+"""Our MixMIM against the official code (record_mixmim.py), and against mmpretrain run here."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ DECODER = dict(embed_dims=64, depth=2, num_heads=4)
 
 
 def official_names(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Official name -> our parameter, of those that learn."""
+    """Official name -> our parameter, for trained parameters."""
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     renamed, left_out = export(trained, "mixmim")
     assert not left_out
@@ -88,7 +88,7 @@ def test_tables_are_resized_for_384_pixels_as_officially(tmp_path):
 
 
 def test_equal_to_mmpretrains_on_the_same_weights():
-    """Its decoder's LayerNorms have eps 1e-6 (mixmim_neck.py), the official and ours 1e-5."""
+    """mmpretrain's decoder norms have an eps of 1e-6 (mixmim_neck.py); official and ours have 1e-5."""
     from mmengine.registry import DefaultScope
     from mmpretrain.registry import MODELS as MMPRETRAIN
 

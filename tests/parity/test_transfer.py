@@ -1,4 +1,4 @@
-"""Our ViT as ViTDet's and UperNet's backbone against their definitions (record_*.py)."""
+"""Our ViT as backbone of ViTDet and UperNet against the official code (record_*.py)."""
 
 import re
 

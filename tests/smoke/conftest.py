@@ -18,7 +18,7 @@ def small_teacher(tmp_path_factory):
 
 
 SRUN = """#!/usr/bin/env bash
-# What srun does on one node.
+# Does what srun does on one node.
 set -eu
 declare -A given
 while [[ $1 == --* ]]; do given[${1%%=*}]=${1#*=}; shift; done
@@ -32,7 +32,7 @@ for pid in "${pids[@]}"; do wait "$pid"; done
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory):
-    """Environment of a login node whose one node is this machine, with two GPUs asked for."""
+    """Environment of a SLURM cluster whose only node is this machine, with two GPUs requested."""
     folder = tmp_path_factory.mktemp("slurm")
     commands = dict(srun=SRUN, scontrol="#!/bin/sh\n[ $3 = node1 ] && echo 127.0.0.1\n")
     for name, script in commands.items():

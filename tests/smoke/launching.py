@@ -1,4 +1,4 @@
-"""Calling tools/ as a user does, and reading what a run left."""
+"""Call tools/ as a user does, and read the logs of a run."""
 
 import json
 import os
@@ -33,7 +33,7 @@ def run(command, scenes, **more) -> subprocess.CompletedProcess:
         capture_output=True,
         text=True,
         check=False,
-        timeout=1200,  # processes that wait for each other wait for ever
+        timeout=1200,  # deadlocked processes would never end
     )
 
 

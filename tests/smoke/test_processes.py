@@ -1,4 +1,4 @@
-"""Every method in several processes, and SLURM's scripts."""
+"""Every method in several processes, and the scripts for SLURM."""
 
 import sys
 from pathlib import Path
@@ -20,14 +20,14 @@ OPTIONS = {
 
 @pytest.fixture(scope="module")
 def every_method(scenes, small_teacher, tmp_path_factory):
-    """-> a function that trains all in one process, or in two that stop and resume -> their folder."""
+    """A function that trains all methods in one process, or in two with a resume -> their folder."""
     teacher = dict(TEACHER=str(small_teacher))
     torchrun = ["-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port"]
 
     folders = {}
 
     def trained(how: str) -> Path:
-        if how not in folders:  # what failed is not tried again
+        if how not in folders:  # failed runs are not repeated
             folders[how] = tmp_path_factory.mktemp(how.replace(" ", "_"))
             start = [] if how == "one process" else [*torchrun, free_port()]
             call([sys.executable, *start, SCRIPT, folders[how], *OPTIONS[how]], scenes, **teacher)
@@ -39,7 +39,7 @@ def every_method(scenes, small_teacher, tmp_path_factory):
 @pytest.mark.parametrize("how", ["DDP", "FSDP", pytest.param("compiled", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_in_two_resumed_processes_trains_as_in_one(every_method, method, how):
-    """Losses, weights, and what the optimiser remembers, in a checkpoint that one process writes."""
+    """Compares losses, weights and the optimizer's moments."""
     one, two = (
         torch.load(every_method(name) / method / "epoch_2.pth", weights_only=False)
         for name in ("one process", how)
@@ -49,7 +49,7 @@ def test_every_method_in_two_resumed_processes_trains_as_in_one(every_method, me
     history = [
         torch.from_numpy(c["message_hub"]["log_scalars"]["train/loss"].data[0]) for c in (one, two)
     ]
-    if method == "MixMIM":  # one process accumulates two batches a step
+    if method == "MixMIM":  # one process accumulates two batches per update
         history[0] = history[0].view(-1, 2).mean(dim=1)
     assert history[0].shape == history[1].shape == (12,)
     assert torch.allclose(*history, rtol=1e-5)
@@ -69,7 +69,7 @@ def test_every_method_in_two_resumed_processes_trains_as_in_one(every_method, me
 
 
 def test_mixmim_trains_under_slurm_in_odd_batches(scenes, slurm, tmp_path):
-    """24 images a process are 7, 7, 7 and 3."""
+    """24 images per process make batches of 7, 7, 7 and 3."""
     options = [*ONE_EPOCH, "train_dataloader.batch_size=7", "train_dataloader.drop_last=False"]
     command = ["tools/slurm_train.sh", "some", "job", "configs/tiny/mixmim_scenes.py", tmp_path]
     call([*command, "--cfg-options", *options], scenes, **slurm)

@@ -1,4 +1,4 @@
-"""Runs that learn from a teacher."""
+"""Runs with a teacher."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ MASKALIGN = "configs/tiny/maskalign_vit_scenes.py"
 
 @pytest.fixture(scope="module")
 def aligned(scenes, small_teacher, tmp_path_factory):
-    """Work dir, options and teacher of a short MaskAlign run."""
+    """Folder and options of a short MaskAlign run."""
     folder = tmp_path_factory.mktemp("aligned")
     teacher = shutil.copy(small_teacher, folder / "teacher.pth")
     options = [

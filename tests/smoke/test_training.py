@@ -1,4 +1,4 @@
-"""tools/ as a user calls them, on drawn images: two nodes, kill and resume, fine-tuning, evaluation."""
+"""tools/ on synthetic scenes: two nodes, kill and resume, fine-tuning, evaluation."""
 
 import os
 import re
@@ -40,7 +40,7 @@ def uninterrupted(scenes, tmp_path_factory):
 
 
 def test_two_processes_give_the_losses_of_one(scenes, uninterrupted, tmp_path):
-    """On two nodes, of which this machine plays both."""
+    """Two nodes, both of which are this machine."""
     port, command = free_port(), pretrain_command(tmp_path, batch=4)
     nodes = [
         subprocess.Popen(
@@ -140,13 +140,13 @@ def test_pretrained_weights_fine_tune_and_evaluate(scenes, uninterrupted, tmp_pa
 
 @pytest.fixture(scope="module")
 def labelled(tmp_path_factory):
-    """Two classes of 8 pictures, told apart by their colour."""
+    """Two classes of 8 pictures each, which differ in color."""
     folder = tmp_path_factory.mktemp("classes")
     for split in ("train", "val"):
-        for name, colour in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
+        for name, color in (("red", (200, 40, 40)), ("blue", (40, 40, 200))):
             (folder / split / name).mkdir(parents=True)
             for i in range(8):
-                Image.new("RGB", (100 + i, 96), colour).save(folder / split / name / f"{i}.jpg")
+                Image.new("RGB", (100 + i, 96), color).save(folder / split / name / f"{i}.jpg")
     return folder
 
 

@@ -1,9 +1,9 @@
-"""Train every method for two epochs of six steps, as one process or as one of several.
+"""Train every method for two epochs of six steps, in one process or in several.
 
 python tests/smoke/train_methods.py OUT [--launcher pytorch [--fsdp | --compile]]
 
-One process takes batches of 8; two take batches of 4, and stop and resume between the epochs. SGD,
-since AdamW forgives gradients that are a constant factor too large.
+One process takes batches of 8. Two take batches of 4, and stop and resume between the epochs. The
+optimizer is SGD, since AdamW would not show gradients that are wrong by a constant factor.
 """
 
 import argparse
@@ -25,7 +25,7 @@ BATCH = 8
 VIT = {"arch.embed_dims": 16}
 CONV_VIT = {"arch.embed_dims": (8, 16, 16), "arch.depths": (1, 1, 1)}
 MIXMIM = {"arch.embed_dims": 8, "arch.depths": (1, 1, 2, 1), "arch.num_heads": (1, 2, 4, 4)}
-# Method -> its tiny config, and what makes the backbone still smaller.
+# Method -> (tiny config, changes that make its backbone smaller still).
 METHODS = {
     "MAE": ("mae_vit_scenes", VIT),
     "LSMAE": ("lsmae_vit_scenes", VIT),
@@ -39,10 +39,10 @@ METHODS = {
 
 @DATA_SAMPLERS.register_module()
 class DealtSampler(EpochSampler):
-    """One process sees in turn the batches that two would see at once.
+    """Gives one process, one after another, the batches that two processes would get at once.
 
-    MixMIM draws a mask for each process's batch, and mixes within it: accumulated over these, one
-    process does what two do.
+    MixMIM draws a mask per process and mixes images within its batch, so one process equals two if it
+    accumulates over these batches.
     """
 
     def __iter__(self):
@@ -53,7 +53,7 @@ class DealtSampler(EpochSampler):
 
 @HOOKS.register_module()
 class DealtMasks(Hook):
-    """The masks to these batches: of the rows of noise that all draw, each process takes its own."""
+    """Draws the masks of these batches: seeds a step as two processes do, and skips others' noise."""
 
     def before_train_iter(self, runner, batch_idx: int, data_batch=None) -> None:
         step, process = divmod(runner.iter, PROCESSES)
@@ -69,7 +69,7 @@ def config(name: str, launcher: str, out: Path) -> Config:
     changes = {f"{model}.backbone.{key}": value for key, value in backbone.items()}
     if name == "MaskAlign":
         changes["model.teacher.model_args.embed_dim"] = 16
-        changes["model.backbone.drop_path_rate"] = 0.5  # of the last block
+        changes["model.backbone.drop_path_rate"] = 0.5  # the last block's rate
     else:
         changes |= {f"{model}.decoder.embed_dims": 16, f"{model}.decoder.depth": 1}
     cfg.merge_from_dict(changes)
@@ -93,9 +93,9 @@ def train(name: str, args: argparse.Namespace) -> None:
     for epochs in (2,) if args.launcher == "none" else (1, 2):
         cfg = config(name, args.launcher, args.out)
         cfg.train_cfg.max_epochs = epochs
-        cfg.experiment_name = f"{name}_{epochs}"  # names loggers, of which one process has one each
+        cfg.experiment_name = f"{name}_{epochs}"  # mmengine keeps one logger per name and process
         if torch.distributed.is_initialized():
-            torch.distributed.barrier()  # until the first process has written its checkpoint
+            torch.distributed.barrier()  # rank 0 must have written its checkpoint
         resume = "auto" if epochs == 2 and args.launcher != "none" else None
         run_train(cfg, RunOptions(resume=resume, fsdp=args.fsdp, compile=args.compile))
 

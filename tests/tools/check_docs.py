@@ -3,7 +3,7 @@
 python tests/tools/check_docs.py
 
 Reads README.md, CONTRIBUTING.md, docs/, and the commands in the docstrings of configs. CHANGELOG.md is
-history and may name what is gone. Names that a reader is to choose are skipped. Part of `make check`.
+history and may use old names. Names that the reader chooses are skipped. Part of `make check`.
 """
 
 import argparse
@@ -22,7 +22,7 @@ PATH = re.compile(rf"(?<![\w/.-])(?:{FOLDERS})/[\w./*{{}},-]*[\w*}}]")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9_-]+")
 MODULE = re.compile(r"\bmmmim(?:\.[A-Za-z_]\w*)+")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-# Files that a reader makes, or that a run writes.
+# Files that the reader makes, or that a run writes.
 NAMES_OF_READERS = re.compile(r"yours|my_|my-|\b[A-Z]{3,}\b|\.\.\.")
 # Script in tools/ -> subcommand.
 SCRIPTS = {
@@ -36,7 +36,7 @@ SCRIPTS = {
     "print_layers": "print-param-groups",
     **{name.replace("-", "_"): name for name in COMMANDS},
 }
-# Options of other programs that the docs call, and of scripts in tests/.
+# Options of other programs in the docs, and of scripts in tests/.
 FOREIGN = {
     *("--no-deps", "--override", "--constraint", "--extra", "--editable", "--quiet", "--python"),
     *("--universal", "--python-version", "--no-header", "--no-annotate", "--resolution", "--fsdp"),
@@ -60,7 +60,7 @@ def find_problems() -> list[str]:
     every_option = set().union(*options.values(), FOREIGN)
     problems = []
     for file, text in documents():
-        text = re.sub(r"```diff.*?```", "", text, flags=re.S)  # checked by applying it
+        text = re.sub(r"```diff.*?```", "", text, flags=re.S)  # tests/test_add_a_method.py checks diffs
         text = text.replace("\\\n", " ")
         found = itertools.chain(
             (f"no file {path}" for path in PATH.findall(text) if not _exists(path)),
@@ -85,7 +85,7 @@ def _exists(path: str) -> bool:
     if NAMES_OF_READERS.search(path):
         return True
     names = [name.rstrip("/.") for name in _expand_braces(path)]
-    # `--out docs/images/curves` names the beginning of files.
+    # `--out docs/images/curves` is a prefix of file names.
     return all(any(ROOT.glob(name)) or any(ROOT.glob(f"{name}.*")) for name in names)
 
 

@@ -40,7 +40,7 @@ TEACHER = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2)
 
 
 def configs(folder: Path) -> dict[str, dict]:
-    """Every method at a tiny size; the teacher's weights are random."""
+    """Configs of every method at a tiny size, with a random teacher in `folder`."""
     decoder = dict(embed_dims=16, depth=2, num_heads=2)
     name, checkpoint = "vit_tiny_patch16_224", str(folder / "teacher.pth")
     teacher = timm.create_model(name, num_classes=0, **TEACHER)
@@ -63,7 +63,7 @@ def configs(folder: Path) -> dict[str, dict]:
 
 
 class SortCounter(TorchDispatchMode):
-    """Counts sorts of booleans and bytes, that is, of masks; draws sort float noise."""
+    """Counts sorts of non-float tensors, that is, of masks; random draws sort float noise."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class SortCounter(TorchDispatchMode):
 
 
 def count(config: dict) -> tuple[Counter, set[str], int]:
-    """(calls between pairs of files, files, sorts of masks) of one loss."""
+    """Run one loss -> (calls between pairs of files, files, number of sorts of masks)."""
     method = MODELS.build(config)
     if hasattr(method, "teacher"):
         method.teacher.load()
@@ -112,7 +112,7 @@ def _file_of(frame) -> str | None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--list", action="store_true", help="list the files too")
+    parser.add_argument("--list", action="store_true", help="also list the files")
     args = parser.parse_args()
     above = []
     print(f"{'method':<12} {'files':>5} {'calls between files':>20} {'sorts of masks':>15}")

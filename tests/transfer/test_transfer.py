@@ -48,7 +48,7 @@ def test_a_halved_map_is_appended():
     maps = (torch.randn(2, 4, 16, 16), torch.randn(2, 8, 8, 8))
     *same, halved = neck(maps)
     assert all(a is b for a, b in zip(same, maps, strict=True))
-    assert halved.shape == (2, 8, 3, 3)  # without padding, as the official one
+    assert halved.shape == (2, 8, 3, 3)  # without padding, as in the official code
 
 
 def test_a_map_too_small_to_halve_says_so():
@@ -70,21 +70,21 @@ def test_anchors_stay_exact_under_autocast():
     )
     head = MODELS.build(dict(type="FP32RPNHead", **kwargs))
     for weight in head.rpn_reg.parameters():
-        torch.nn.init.zeros_(weight)  # proposals are the anchors
+        torch.nn.init.zeros_(weight)  # so that proposals equal the anchors
     maps = (torch.randn(1, 4, 1, 160),)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         scores, deltas = head(maps)
         (found,) = head.predict_by_feat(scores, deltas, batch_img_metas=[dict(img_shape=(64, 640))])
     assert scores[0].dtype == deltas[0].dtype == torch.float32
-    centres = (found.bboxes[:, 0] + found.bboxes[:, 2]) / 2
-    inner = (centres > 16) & (centres < 624)
-    assert set(centres[inner].tolist()) == set(range(20, 624, 4))
+    centers = (found.bboxes[:, 0] + found.bboxes[:, 2]) / 2
+    inner = (centers > 16) & (centers < 624)
+    assert set(centers[inner].tolist()) == set(range(20, 624, 4))
 
 
 def test_boxes_stay_exact_on_bfloat16_maps():
     kwargs = dict(roi_layer=dict(type="RoIAlign", output_size=2, sampling_ratio=1))
     kwargs |= dict(out_channels=1, featmap_strides=[4])
-    maps = [torch.arange(256.0).bfloat16().expand(1, 1, 256, 256)]  # its value is its column
+    maps = [torch.arange(256.0).bfloat16().expand(1, 1, 256, 256)]  # the value is the column
     boxes = torch.tensor([[0.0, 513.0, 513.0, 529.0, 529.0]])  # 513 is 512 in bfloat16
     found = MODELS.build(dict(type="FP32RoIExtractor", **kwargs))(maps, boxes)
     assert found.dtype == torch.float32

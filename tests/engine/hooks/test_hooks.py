@@ -1,4 +1,4 @@
-"""Hooks, in real but tiny runs of mmengine's runner."""
+"""Hooks, in tiny runs of mmengine's runner."""
 
 import re
 import shutil
@@ -88,7 +88,7 @@ def test_one_bad_step_is_forgiven(folder):
 
     run.model.loss = loss_with_one_nan
     run.optim_wrapper = run.build_optim_wrapper(run.optim_wrapper)
-    run.optim_wrapper.step = lambda **kwargs: None  # the weights must survive the bad step
+    run.optim_wrapper.step = lambda **kwargs: None  # keeps the weights finite
     run.train()
     assert len(calls) == 3
 
@@ -126,7 +126,7 @@ def test_quick_signals_are_logged_beside_the_loss(folder, tmp_path_factory):
             (labelled / kind / split).mkdir(parents=True)
             Image.new(mode, (20, 20), 1).save(labelled / kind / split / "0.png")
     common = dict(data_root=str(labelled), interval=2)
-    neighbours = dict(type="KNNEvalHook", **common)
+    neighbors = dict(type="KNNEvalHook", **common)
     probe = dict(type="SegmentationProbeHook", num_classes=2, **common)
     seen = []
 
@@ -138,11 +138,11 @@ def test_quick_signals_are_logged_beside_the_loss(folder, tmp_path_factory):
         assert run.model.training
         return run.model.backbone.blocks[0].attn.qkv.weight
 
-    assert torch.equal(weights_after([]), weights_after([neighbours, probe]))  # no draw is moved
+    assert torch.equal(weights_after([]), weights_after([neighbors, probe]))  # same draws
     assert seen
     assert not any(seen)
     scalars = "".join(p.read_text() for p in (folder / "work").glob("*/vis_data/scalars.json"))
-    assert scalars.count("nearest neighbors/top1") == 2  # after epoch 2, and the last
+    assert scalars.count("nearest neighbors/top1") == 2  # after epochs 2 and 3, the last
     assert scalars.count("segmentation probe/mIoU") == 2
 
 
@@ -161,7 +161,7 @@ def test_an_iteration_draws_the_same_masks_whatever_ran_before(folder):
 
 
 def test_losses_are_logged_late_and_whole(folder, monkeypatch):
-    """The same history as mmengine's own, in fewer waits."""
+    """The same history as with mmengine's own logging, with fewer host-device syncs."""
     histories, waits, item = [], [], torch.Tensor.item
     for hooks in ([], [dict(type="DeferredLossHook", interval=2)]):
         run = runner(folder, [dict(type="IterSeedHook"), *hooks], epochs=3, seed=4)
@@ -178,7 +178,7 @@ def test_losses_are_logged_late_and_whole(folder, monkeypatch):
 
 @pytest.mark.parametrize(("log", "save"), [(3, 0), (4, 0), (5, 3)])
 def test_who_reads_losses_finds_the_latest(folder, log, save):
-    """Twelve steps in one epoch; logged every `log`, and saved every `save`."""
+    """Twelve steps in one epoch, logged every `log` and saved every `save` steps."""
     hooks = [dict(type="IterSeedHook"), dict(type="DeferredLossHook", interval=4)]
     if save:
         hooks.append(dict(type="CheckpointHook", by_epoch=False, interval=save))

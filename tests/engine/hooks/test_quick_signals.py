@@ -1,4 +1,4 @@
-"""The two quick signals, on pictures that colour alone tells apart."""
+"""The two quick signals, on pictures whose classes differ only in color."""
 
 import numpy as np
 import pytest
@@ -34,7 +34,7 @@ MIXMIM = dict(
 
 
 def features(images: torch.Tensor) -> torch.Tensor:
-    """Mean colours of 4-pixel patches."""
+    """Mean colors of 4x4-pixel patches."""
     return torch.nn.functional.avg_pool2d(images.float() / 255, 4)
 
 
@@ -56,7 +56,7 @@ def classes(tmp_path):
 
 @pytest.fixture
 def scenes(tmp_path):
-    """Left of a border is class 1, right of it class 2, the lowest rows are unlabelled."""
+    """Class 1 is left of a border, class 2 right of it; the lowest rows are unlabelled."""
     rng = np.random.default_rng(0)
     for split in ("training", "validation"):
         for kind in ("images", "annotations"):
@@ -90,7 +90,7 @@ def test_near_votes_count_more():
 
 def test_the_probe_segments_what_a_linear_map_can(scenes):
     hook = SegmentationProbeHook(str(scenes), num_classes=2, image_size=16)
-    assert hook.evaluate(features)["mIoU"] > 80  # borders are blurred by interpolation
+    assert hook.evaluate(features)["mIoU"] > 80  # interpolation blurs the borders
     constant = lambda images: torch.ones(len(images), 3, 4, 4)  # noqa: E731
     assert hook.evaluate(constant)["mIoU"] < 50
 
@@ -137,5 +137,5 @@ def test_a_signal_reads_the_normalised_map_that_is_masked(config):
     images = torch.randint(0, 255, (2, 3, 32, 32), dtype=torch.uint8)
     map_ = _features(method, images)
     assert map_.shape == (2, 32, 4, 4)
-    normalised = (images.float() - 120) / 60
-    assert any(torch.equal(map_, m) for m in method.backbone(normalised))
+    normalized = (images.float() - 120) / 60
+    assert any(torch.equal(map_, m) for m in method.backbone(normalized))

@@ -1,4 +1,4 @@
-"""A run that goes on in other batches, by mmengine's runner."""
+"""Resuming with another batch size, by mmengine's runner."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ EPOCHS = 8
 
 
 class Rates(Hook):
-    """The learning rate at the start of each epoch; a run that is killed at the start of one."""
+    """Records the learning rate at the start of each epoch; kills the run at epoch `killed_at`."""
 
     def __init__(self, killed_at: int | None = None) -> None:
         self.killed_at, self.rates, self.iterations = killed_at, {}, {}
@@ -85,7 +85,7 @@ def test_a_run_goes_on_in_other_batches_at_the_rates_of_its_recipe(folder, befor
     epochs = range(killed_at, EPOCHS)
     assert list(resumed.iterations) == list(epochs)
     assert [resumed.iterations[e] for e in epochs] == [whole.iterations[e] for e in epochs]
-    # While it warms up, a step more or less is a share of the way.
+    # During the warm-up, one step is a large share of the learning rate.
     tolerance = 0.15 if killed_at < 2 else 1e-6
     for epoch in epochs:
         assert resumed.rates[epoch] == pytest.approx(whole.rates[epoch], rel=tolerance)

@@ -1,4 +1,4 @@
-"""MaskAlign's own: students, options, what is read and what is refused."""
+"""MaskAlign: students, options, losses and errors."""
 
 import copy
 
@@ -234,7 +234,7 @@ def test_another_image_size_and_zero_attention_are_refused(teachers, monkeypatch
 
 @pytest.mark.parametrize("student", STUDENTS)
 def test_a_loss_compiles_without_a_graph_break(teachers, student, check_compiled_loss):
-    """Teacher included, once its weights are read."""
+    """This includes the teacher, once its weights are loaded."""
     model = build(teachers["cls"], **STUDENTS[student])
     model.teacher.load()
     check_compiled_loss(model, torch.randn(4, 3, 32, 32))

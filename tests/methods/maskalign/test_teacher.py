@@ -1,4 +1,4 @@
-"""Teachers: only what is asked for is computed, and it is what timm's whole model computes."""
+"""Teachers compute only what is read, and the same as timm's whole model."""
 
 import copy
 
@@ -79,7 +79,7 @@ def test_states_and_importance_are_the_whole_models(kind, images, tmp_path, monk
     query = query[:, :, :1] if teacher.with_cls_token else query.mean(dim=2, keepdim=True)
     weights = (query @ key.transpose(-2, -1) * key.shape[-1] ** -0.5).softmax(dim=-1)
     assert torch.allclose(importance, weights[:, :, 0, prefix:].mean(dim=1), atol=1e-6)
-    assert importance.std() > 1e-4  # something to compare
+    assert importance.std() > 1e-4  # not uniform
     for hook in hooks:
         hook.remove()
 
@@ -101,8 +101,8 @@ def test_nothing_is_computed_that_nobody_reads(images, tmp_path):
         block.register_forward_hook(lambda m, a, out, i=i: calls.append(i))
         block.mlp.register_forward_hook(lambda m, a, out: mlp.append(out.shape[1]))
     teacher(images).targets(torch.tensor([[0, 3], [1, 2]]))
-    assert calls == [0, 1]  # the last block is run in part
-    assert mlp == [17, 17, 3]  # class token and two patches
+    assert calls == [0, 1]  # the last block is only run in part
+    assert mlp == [17, 17, 3]  # the last: class token and two patches
 
 
 def test_importance_is_float32_under_autocast(images, tmp_path):
@@ -124,7 +124,7 @@ def test_targets_have_no_gradient_and_the_teacher_stays_in_evaluation_mode(image
     assert not teacher.state_dict()
     targets = teacher(images).targets(torch.arange(16).expand(2, -1))
     assert not any(t.requires_grad for t in targets)
-    assert teacher.double().model.pos_embed.dtype == torch.float64  # it follows
+    assert teacher.double().model.pos_embed.dtype == torch.float64  # the model follows
 
 
 def test_its_own_input_statistics_and_size(tmp_path):
@@ -279,7 +279,7 @@ def test_biases_that_the_model_lacks_must_be_zero(tmp_path):
 
 
 def test_half_precision_and_safetensors_under_any_name(tmp_path):
-    """Positions are resized in float32, whatever the file holds."""
+    """Positions are resized in float32, whatever the precision of the file."""
     source = make(tmp_path, VIT)
     source.load()
     state = {k: v.half() for k, v in source.model.state_dict().items()}
