@@ -3,7 +3,8 @@
 All draws come from the global generator of the device. With several processes, each process draws the
 noise of the global batch and takes the rows of its own samples (sample j of rank r is row
 j * world_size + r, as the samplers deal them). Processes with equal seeds therefore draw the masks
-that one process with the whole batch would draw.
+that one process with the whole batch would draw. `mixing_mask` is the exception: it draws one mask per
+process.
 """
 
 from dataclasses import dataclass
@@ -44,9 +45,14 @@ class PatchMask:
         """Sort any (N, L) bool, True = masked. Forces a host-device sync to count the visible patches.
 
         Raises:
-            ValueError: the shape is not (N, L); rows differ in their number of visible patches, or
-                have none.
+            ValueError: not bool, or not of shape (N, L); rows differ in their number of visible
+                patches, or have none.
         """
+        if mask.dtype != torch.bool:
+            raise ValueError(
+                f"a mask must be bool, True = masked, got {mask.dtype}: convert a mask of 0 and 1 with "
+                "mask.bool()"
+            )
         if mask.dim() != 2:
             raise ValueError(f"a mask must have shape (batch, patches), got {tuple(mask.shape)}")
         visible = (~mask).sum(dim=1)
@@ -87,9 +93,10 @@ class PatchMask:
         return gather_patches(patches, self.masked_idx)
 
     def check_fits(self, batch: int, length: int) -> None:
-        """
+        """Check that these are masks of `length` patches for a batch of `batch` images.
+
         Raises:
-            ValueError: these are not masks of `length` patches for a batch of `batch` images.
+            ValueError: they are not.
         """
         if self.num_patches != length or len(self.mask) % batch:
             raise ValueError(
@@ -245,7 +252,8 @@ def mixing_mask(length: int, mask_ratio: float, device: torch.device | str) -> P
 
 
 def check_mask_ratio(mask_ratio: float, num_visible: int, length: int) -> None:
-    """
+    """Check that at least one patch is visible and one is masked.
+
     Raises:
         ValueError: no patch is visible, or none is masked.
     """

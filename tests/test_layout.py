@@ -40,4 +40,5 @@ def every_method(tmp_path_factory):
 def test_one_loss_crosses_few_files_and_sorts_its_mask_once(every_method, name):
     _, files, sorts = count(every_method[name])
     assert len(files) <= LIMITS.get(name, LIMIT), sorted(files)
-    assert sorts == 1
+    # MixMIM's third stage is one window at the published size, so its finer mask is sorted too.
+    assert sorts == (2 if name == "MixMIM" else 1)

@@ -42,6 +42,11 @@ def test_an_uneven_mask_is_refused():
         PatchMask.from_tensor(torch.tensor([[True, False, False], [True, True, False]]))
 
 
+def test_a_mask_that_is_not_bool_is_refused():
+    with pytest.raises(ValueError, match=r"bool.*int64.*mask\.bool\(\)"):
+        PatchMask.from_tensor(torch.tensor([[1, 0, 0], [1, 0, 0]]))
+
+
 @pytest.mark.parametrize("shape", [(2, 15), (3, 16)])
 def test_a_mask_of_other_patches_or_images_is_refused(shape):
     mask = PatchMask.all_visible(*shape, "cpu")

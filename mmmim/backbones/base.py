@@ -14,8 +14,8 @@ class Backbone(Protocol):
     """An encoder of images, the same class in pretraining and transfer.
 
     Attributes:
-        embed_dims: width of the last stage's tokens.
-        num_layers: depth for layer-wise decay; `get_layer_depth` gives 0 .. num_layers + 1.
+        embed_dims: width of the tokens of the last stage of the architecture.
+        num_layers: depth for layer-wise decay; `get_layer_depth` gives at most num_layers + 1.
         img_size: side in pixels of the images that the position table is made for.
         patch_size: side of a masked patch in pixels; the stride of the tokens that a mask selects.
         grid_size: (rows, columns) of patches at `img_size`.

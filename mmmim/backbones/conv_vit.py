@@ -63,7 +63,8 @@ class ConvViT(BaseModule):
 
     Raises:
         ValueError: an unknown `arch` or `relative_position`; an `img_size` that is not a multiple of
-            the stride; an index outside 0..3.
+            the stride; `out_indices` outside 0..3 or without 2 and 3; `global_blocks` outside stage 3;
+            a `relative_position_size` below the stride.
     """
 
     @renamed_arguments(train_positions="learnable_pos_embed")

@@ -50,8 +50,8 @@ class Windows:
 class MixedWindows:
     """`Windows` in which tokens attend only to tokens of the same image.
 
-    Windows mix the two images in different proportions, so an attention mask is needed. It is the same
-    for the whole batch; windows take the place of heads, so that it is never repeated.
+    Windows mix the two images in different proportions, so an attention mask is needed. Windows
+    are folded into the dimension of the heads, so that the mask broadcasts over the batch.
 
     Args:
         partner: (H * W,) bool, True where the partner image is shown, for all samples.

@@ -83,6 +83,11 @@ class ViT(BaseModule):
             raise ValueError(f"img_size must be a multiple of patch_size {patch_size}, got {img_size}")
         if not set(global_blocks) <= set(range(size["depth"])):
             raise ValueError(f"global_blocks must lie in 0..{size['depth'] - 1}, got {global_blocks}")
+        if relative_position_size < patch_size:
+            raise ValueError(
+                f"relative_position_size must be an image side of at least {patch_size} pixels, "
+                f"got {relative_position_size}"
+            )
         if window_size is not None and with_cls_token:
             raise ValueError(
                 "windows cannot hold a class token: set with_cls_token=False together with "

@@ -5,7 +5,10 @@ import argparse
 import torch
 
 from mmmim.benchmark.timing import Work, measure, write
-from mmmim.methods.pixmim import IMAGENET_MEAN, IMAGENET_STD, LowPassFilter
+from mmmim.methods.pixmim import LowPassFilter
+
+# ImageNet's statistics in 0..1.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def plain(images: torch.Tensor, disc: torch.Tensor, mean: torch.Tensor, std: torch.Tensor):

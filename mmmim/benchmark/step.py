@@ -131,7 +131,7 @@ def _steps(
             f"{Path(path).parent.name}/{Path(path).stem}": MODELS.build(m) for path, m in models.items()
         }
     elif args.mask_ratios:
-        named = {f"ratio {r:g}": MODELS.build({**model, "mask_ratio": r}) for r in args.mask_ratios}
+        named = {f"ratio {r:g}": _build_at_ratio(model, r) for r in args.mask_ratios}
     else:
         named = {"ours": MODELS.build(model), **_peers(args.against, model)}
     named = {name: m.to(device).train() for name, m in named.items()}
@@ -234,6 +234,13 @@ def _measure_fed(args: argparse.Namespace, model: dict, device: str) -> Timing:
             timing.seconds.append(time.perf_counter() - start)
     timing.waiting = waited / sum(timing.seconds)
     return timing
+
+
+def _build_at_ratio(model: dict, mask_ratio: float) -> Method:
+    """The method with another mask ratio, which PixMIM passes to its inner method."""
+    if "method" in model:
+        return MODELS.build({**model, "method": {**model["method"], "mask_ratio": mask_ratio}})
+    return MODELS.build({**model, "mask_ratio": mask_ratio})
 
 
 def _with_autocast(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
 from mmengine.logging import HistoryBuffer
 from torch import Tensor
@@ -91,14 +92,12 @@ def file_sha256(path: Path) -> str:
 
 
 def _read(path: Path) -> Any:
-    if _is_safetensors(path):
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    if path.suffix == ".pkl":
-        with path.open("rb") as file:
-            return _ArrayUnpickler(file, encoding="latin1").load()
     try:
+        if _is_safetensors(path):
+            return safetensors.torch.load_file(path)
+        if path.suffix == ".pkl":
+            with path.open("rb") as file:
+                return _ArrayUnpickler(file, encoding="latin1").load()
         if _is_torchscript(path):  # OpenAI's CLIP
             return torch.jit.load(path, map_location="cpu").state_dict()
         with torch.serialization.safe_globals(SAFE):

@@ -47,10 +47,11 @@ def verify_conversion(name: str, original: State, ours: State) -> str:
         return f"forward parity: not run (needs {package}: pip install 'mmmim[{extra}]')"
     backbone = _plain_vit(ours)
     images = torch.randn(2, 3, backbone.img_size, backbone.img_size)
-    theirs = FORMATS["mae"].prepare(original)[0] if name == "mae" else export(ours, "timm")[0]
-    expected, reference = _timm_tokens(theirs, images), "timm"
     if name == "mmpretrain":
-        expected, reference = _mmpretrain_tokens(original, backbone, images), "mmpretrain"
+        expected = _mmpretrain_tokens(original, backbone, images)
+    else:
+        theirs = FORMATS["mae"].prepare(original)[0] if name == "mae" else export(ours, "timm")[0]
+        expected = _timm_tokens(theirs, images)
     with torch.no_grad():
         length = backbone.grid_size[0] * backbone.grid_size[1]
         mask = PatchMask.all_visible(2, length, images.device)
@@ -58,10 +59,10 @@ def verify_conversion(name: str, original: State, ours: State) -> str:
     error = ((tokens - expected).abs().max() / expected.abs().max()).item()
     if not error <= TOLERANCE:
         raise ParityError(
-            f"the converted encoder differs from {reference}'s by {error:.1e} (allowed {TOLERANCE:g}): "
+            f"the converted encoder differs from {package}'s by {error:.1e} (allowed {TOLERANCE:g}): "
             "the checkpoint holds something that this conversion does not know"
         )
-    return f"forward parity with {reference}: largest difference {error:.1e} of the largest value"
+    return f"forward parity with {package}: largest difference {error:.1e} of the largest value"
 
 
 def _geometry(state: State) -> dict[str, int]:

@@ -1,7 +1,7 @@
 """Measure speed and memory against the official code and OpenMMLab.
 
 Candidates are interleaved in one process, so background load affects all equally. Each part prints a
-Markdown table; with --out PREFIX it also writes PREFIX.md and PREFIX.json.
+Markdown table, and most write it to PREFIX.md and PREFIX.json with --out PREFIX.
 """
 
 import argparse
@@ -31,11 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         part.add_arguments(sub)
-        sub.add_argument("--repeats", type=int, default=7, help="rounds to measure (default: 7)")
         sub.add_argument("--threads", type=int, help="CPU threads (default: torch's)")
-        sub.add_argument(
-            "--out", type=Path, metavar="PREFIX", help="write the result to PREFIX.md and PREFIX.json"
-        )
+        if part is not precision:  # which trains instead of timing rounds
+            sub.add_argument("--repeats", type=int, default=7, help="rounds to measure (default: 7)")
+            sub.add_argument(
+                "--out",
+                type=Path,
+                metavar="PREFIX",
+                help="write the result to PREFIX.md and PREFIX.json",
+            )
         sub.set_defaults(run_part=part.run, check=getattr(part, "check", None), parser=sub)
 
 

@@ -92,6 +92,6 @@ def run(args: argparse.Namespace) -> None:
     )
     # Runs of one recipe with other teachers or epochs get work dirs of their own.
     suffix = f"_{args.teacher}" if args.teacher else ""
-    suffix += f"_{args.epochs}e" if args.epochs else ""
+    suffix += "" if args.epochs is None else f"_{args.epochs}e"
     cfg = load_config(args.config, args.cfg_options, args.launcher, args.work_dir, suffix)
     run_train(cfg, options)

@@ -1,6 +1,5 @@
 """Config files: found by path or by name, read, and searched."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,8 +68,6 @@ def load_config(
     # The folder is part of it: several methods have a recipe of the same name.
     default = f"work_dirs/{path.resolve().parent.name}/{path.stem}{suffix}"
     cfg.work_dir = work_dir or cfg.get("work_dir") or default
-    if launcher == "mpi":
-        os.environ.setdefault("LOCAL_RANK", os.environ.get("OMPI_COMM_WORLD_LOCAL_RANK", "0"))
     return cfg
 
 

@@ -52,8 +52,12 @@ def set_fsdp(cfg: Config) -> None:
             f"remove --fsdp or optim_wrapper.clip_grad={dict(cfg.optim_wrapper.clip_grad)}"
         )
     cfg.runner_type, cfg.strategy = "FlexibleRunner", dict(type="BlockFSDPStrategy")
-    cfg.custom_hooks = [hook for hook in cfg.custom_hooks if not _calls_model_parts(hook)]
-    cfg.default_hooks = {k: h for k, h in cfg.default_hooks.items() if not _calls_model_parts(h)}
+    custom, default = cfg.get("custom_hooks") or [], cfg.get("default_hooks") or {}
+    dropped = [h["type"] for h in (*custom, *default.values()) if _calls_model_parts(h)]
+    cfg.custom_hooks = [hook for hook in custom if not _calls_model_parts(hook)]
+    cfg.default_hooks = {k: hook for k, hook in default.items() if not _calls_model_parts(hook)}
+    if dropped:
+        print_log(f"--fsdp: without {', '.join(dropped)}, which call parts of the model", "current")
 
 
 def _calls_model_parts(hook: dict[str, Any] | None) -> bool:

@@ -45,6 +45,10 @@ def set_epochs(cfg: Config, epochs: int) -> None:
     checkpoint = cfg.default_hooks.checkpoint
     if checkpoint.get("by_epoch", True):
         checkpoint.interval = min(checkpoint.interval, max(epochs // CHECKPOINTS, 1))
+    else:
+        checkpoint.interval = min(checkpoint.interval, new)
+    if "val_interval" in cfg.train_cfg:
+        cfg.train_cfg.val_interval = min(cfg.train_cfg.val_interval, new)
     if "warmup_epochs" in cfg and unit == "max_epochs":
         cfg.warmup_epochs = new_warmup
     cfg.epochs = epochs

@@ -62,7 +62,7 @@ def choose_teacher(cfg: Config, options: RunOptions) -> None:
 
 def choose_epochs(cfg: Config, options: RunOptions) -> None:
     """`--epochs`."""
-    if options.epochs:
+    if options.epochs is not None:
         schedule.set_epochs(cfg, options.epochs)
 
 
@@ -93,11 +93,13 @@ def drop_validation(cfg: Config, options: RunOptions) -> None:
 
 def choose_batch(cfg: Config, options: RunOptions) -> None:
     """`--batch-size`, `--auto-scale-lr` and `--keep-batch`."""
-    if options.batch_size:
+    if options.batch_size is not None:
+        if options.batch_size < 1:
+            raise ValueError(f"--batch-size must be 1 or more, got {options.batch_size}")
         cfg.train_dataloader.batch_size = options.batch_size
     if options.auto_scale_lr:
         batch.set_auto_scale_lr(cfg)
-    elif options.keep_batch or options.batch_size:
+    elif options.keep_batch or options.batch_size is not None:
         batch.set_keep_batch(cfg, distribution.launched_processes(cfg.launcher))
 
 
@@ -139,7 +141,11 @@ def wrap_for_processes(cfg: Config, options: RunOptions) -> None:
 
 
 def choose_checkpoint(cfg: Config, options: RunOptions) -> None:
-    """The tested checkpoint replaces the weights that training would start from."""
+    """The tested checkpoint replaces the weights that training would start from.
+
+    Raises:
+        ValueError: a pretraining config, which has nothing to evaluate.
+    """
     if "test_dataloader" not in cfg:
         raise ValueError(
             f"'{cfg.filename}' has nothing to evaluate: evaluate a pretraining method by transfer "
@@ -151,8 +157,9 @@ def choose_checkpoint(cfg: Config, options: RunOptions) -> None:
 def keep_predictions(cfg: Config, options: RunOptions) -> None:
     """`--out` of test."""
     if options.out:
+        own = cfg.test_evaluator
         dump = dict(type="DumpResults", out_file_path=options.out)
-        cfg.test_evaluator = [cfg.test_evaluator, dump]
+        cfg.test_evaluator = [*(own if isinstance(own, (list, tuple)) else [own]), dump]
 
 
 TRAIN_STEPS: tuple[Step, ...] = (
@@ -173,7 +180,6 @@ TEST_STEPS: tuple[Step, ...] = (
     choose_checkpoint,
     keep_predictions,
     check_test_data,
-    take_image_size,
     wrap_for_processes,  # last: it may start the process group
 )
 

@@ -97,6 +97,7 @@ def prepare_test(cfg: Config, checkpoint: str) -> None:
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(f"no checkpoint '{checkpoint}'")
     backbone_config(cfg.model).pop("init_cfg", None)  # the checkpoint holds the backbone
+    cfg.load_from = None
     take_image_size(cfg, checkpoint)
 
 

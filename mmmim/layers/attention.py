@@ -124,7 +124,7 @@ class RelativePositionBias(nn.Module):
 
     Args:
         grid: (rows, columns) that the table is made for. A smaller map reads the middle of the table,
-            where an offset has the same meaning; for a larger map the table is resized bicubically.
+            since its offsets are the same; for a larger map the table is resized bicubically.
         num_heads: number of attention heads.
         with_cls_token: whether the table has three more rows: class-to-patch, patch-to-class,
             class-to-class.

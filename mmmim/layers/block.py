@@ -111,6 +111,9 @@ class Block(nn.Module):
                 values only. For blocks without windows and relative positions.
         """
         if query_idx is not None:
+            assert self.window_size is None
+            assert self.attn.relative_position is None
+            assert bias is None
             return self._forward_queries(tokens, query_idx)
         tokens = tokens + self.drop_path(self.ls1(self._attend(self.norm1(tokens), grid, bias)))
         return tokens + self.drop_path(self.ls2(self.mlp(self.norm2(tokens))))

@@ -1,6 +1,7 @@
 """One file (or folder) per paper. Start reading at `mae.py`."""
 
 import inspect
+import typing
 from typing import Any
 
 from mmmim.methods.base import Method
@@ -30,7 +31,7 @@ __all__ = [
 def is_method(model: dict[str, Any]) -> bool:
     """Whether the config of a model builds a pretraining method."""
     built = MODELS.get(model["type"]) if isinstance(model.get("type"), str) else model.get("type")
-    if inspect.isclass(built):
-        return issubclass(built, Method)
-    # A function that builds a method says so by its return annotation, as `PixMIM` does.
-    return getattr(built, "__annotations__", {}).get("return") is Method
+    if built is not None and not inspect.isclass(built):
+        # A function that builds a method says so by its return annotation, as `PixMIM` does.
+        built = typing.get_type_hints(inspect.unwrap(built)).get("return")
+    return inspect.isclass(built) and issubclass(built, Method)

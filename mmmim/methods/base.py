@@ -4,12 +4,16 @@ from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
-from mmengine.model import BaseModel, is_model_wrapper
+from mmengine.model import BaseModel, ImgDataPreprocessor, is_model_wrapper
 from torch import Tensor, nn
 
 from mmmim.backbones.base import Backbone
 from mmmim.masking import PatchMask
 from mmmim.visualization import Panel
+
+# ImageNet's statistics in 0..255, as OpenMMLab's preprocessors hold them.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 class Method(BaseModel):
@@ -19,7 +23,7 @@ class Method(BaseModel):
 
     Attributes:
         backbone: the encoder that is pretrained.
-        min_batch: smallest batch that `loss` and `predict` accept.
+        min_batch: fewest images whose panels are meaningful; MixMIM pairs images.
     """
 
     backbone: Backbone
@@ -32,7 +36,7 @@ class Method(BaseModel):
             inputs: (B, 3, H, W) float, normalized by the data preprocessor.
             data_samples: ignored.
             mode: "loss" returns a dict with `loss`, "tensor" the feature maps of the backbone,
-                "predict" a dict of what there is to look at.
+                "predict" the tensors that `panels` shows.
 
         Raises:
             ValueError: another mode.
@@ -47,7 +51,11 @@ class Method(BaseModel):
 
     @abstractmethod
     def loss(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) normalized -> a dict with the scalar `loss`, and what else to log."""
+        """(B, 3, H, W) normalized -> a dict with the scalar `loss`.
+
+        Other entries are logged. Their keys must not contain "loss", or mmengine adds them to the
+        objective.
+        """
 
     @abstractmethod
     def draw_mask(self, images: Tensor) -> PatchMask:
@@ -59,7 +67,7 @@ class Method(BaseModel):
 
     @abstractmethod
     def predict(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) normalized -> a dict of what there is to look at, with `mask` (B, L)."""
+        """(B, 3, H, W) normalized -> a dict of tensors for `panels`, with `mask` (B, L)."""
 
     @abstractmethod
     def panels(self, images: Tensor) -> list[Panel]:
@@ -79,14 +87,26 @@ class Method(BaseModel):
         rows, columns = self.grid_of(images)
         return rows * columns
 
+    def image_statistics(self) -> tuple[list[float], list[float]]:
+        """Mean and deviation in 0..255 that normalize the images.
+
+        ImageNet's without a data preprocessor; 0 and 1 if the preprocessor does not normalize.
+        """
+        preprocessor = self.data_preprocessor
+        if not isinstance(preprocessor, ImgDataPreprocessor):
+            return [*IMAGENET_MEAN], [*IMAGENET_STD]
+        if not hasattr(preprocessor, "mean"):
+            return [0.0] * 3, [1.0] * 3
+        return preprocessor.mean.flatten().tolist(), preprocessor.std.flatten().tolist()
+
     def normalize(self, images: Tensor) -> Tensor:
         """uint8 (B, 3, H, W) -> float, on the device of the model."""
         return self.data_preprocessor(dict(inputs=images))["inputs"]
 
     def denormalize(self, images: Tensor) -> Tensor:
         """Inverse of `normalize`, as float in 0..1 on the CPU."""
-        preprocessor = self.data_preprocessor
-        return ((images * preprocessor.std + preprocessor.mean) / 255).clamp(0, 1).cpu()
+        mean, std = (images.new_tensor(v).view(-1, 1, 1) for v in self.image_statistics())
+        return ((images * std + mean) / 255).clamp(0, 1).cpu()
 
 
 def unwrap_model(model: nn.Module) -> Any:

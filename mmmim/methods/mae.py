@@ -39,7 +39,8 @@ class MAE(PixelReconstruction):
     ) -> None:
         super().__init__(data_preprocessor, init_cfg)
         self.backbone = MODELS.build(backbone)
-        if getattr(self.backbone, "cls_token", None) is None:
+        has_cls_token = getattr(self.backbone, "cls_token", None) is not None
+        if not isinstance(self.backbone, VisibleEncoder) or not has_cls_token:
             raise ValueError(
                 "MAE needs a backbone with a class token, that is, a ViT with with_cls_token=True, got "
                 f"{type(self.backbone).__name__}"

@@ -143,9 +143,10 @@ class PixelDecoder(nn.Module):
 
 
 def check_num_patches(mask: PatchMask, num_patches: int) -> None:
-    """
+    """Check that the mask has the decoder's number of patches.
+
     Raises:
-        ValueError: the mask is not made for the decoder's number of patches.
+        ValueError: it has another.
     """
     if mask.num_patches != num_patches:
         raise ValueError(

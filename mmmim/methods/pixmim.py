@@ -19,8 +19,6 @@ from mmmim.registry import MODELS
 
 # mmselfsup configs/selfsup/pixmim: radius 40 at 224 pixels.
 RADIUS, IMAGE_SIZE = 40, 224
-# ImageNet's statistics in 0..1, which mmselfsup hard-codes.
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @MODELS.register_module()
@@ -46,20 +44,10 @@ def PixMIM(method: dict[str, Any], radius: float | None = None) -> Method:
         )
     size = built.backbone.img_size
     radius = RADIUS * size / IMAGE_SIZE if radius is None else radius
-    low_pass = LowPassFilter(size, radius, *_pixel_statistics(built))
+    mean, std = built.image_statistics()
+    low_pass = LowPassFilter(size, radius, [v / 255 for v in mean], [v / 255 for v in std])
     built.target = LowFrequencyTarget(low_pass, built.target)
     return built
-
-
-def _pixel_statistics(method: Method) -> tuple[Sequence[float], Sequence[float]]:
-    """Mean and deviation that normalize the method's images, in units of 0..1."""
-    preprocessor = method.data_preprocessor
-    if not hasattr(preprocessor, "mean"):
-        return IMAGENET_MEAN, IMAGENET_STD
-    return (
-        (preprocessor.mean.flatten() / 255).tolist(),
-        (preprocessor.std.flatten() / 255).tolist(),
-    )
 
 
 class LowFrequencyTarget(nn.Module):

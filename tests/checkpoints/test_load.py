@@ -218,11 +218,12 @@ def test_a_checkpoint_that_runs_code_is_not_run(tmp_path):
     assert not (tmp_path / "exploded").exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"rubbish" * 100])
-def test_a_damaged_file_is_named(tmp_path, content):
-    path = tmp_path / "weights.pth"
+@pytest.mark.parametrize("name", ["weights.pth", "weights.pkl", "weights.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"rubbish" * 100, b"\x09" + bytes(7) + b"{" + b"x" * 20])
+def test_a_damaged_file_is_named(tmp_path, name, content):
+    path = tmp_path / name
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"weights\.pth' cannot be read"):
+    with pytest.raises(ValueError, match=rf"{name}' cannot be read"):
         read_checkpoint(path)
 
 

@@ -33,7 +33,6 @@ def test_the_order_is_the_documented_one():
         "choose_checkpoint",
         "keep_predictions",
         "check_test_data",
-        "take_image_size",
         "wrap_for_processes",
     ]
 
@@ -94,6 +93,19 @@ def test_a_smaller_batch_is_accumulated_or_the_rate_is_scaled(tmp_path):
     assert cfg.train_dataloader.batch_size == 2
     assert cfg.auto_scale_lr.enable
     assert "accumulative_counts" not in cfg.optim_wrapper
+
+
+@pytest.mark.parametrize("option", ["epochs", "batch_size"])
+def test_zero_is_refused_and_not_taken_for_unset(tmp_path, option):
+    with pytest.raises(ValueError, match=f"--{option.replace('_', '-')}.* 0"):
+        prepare(training(tmp_path), RunOptions(validate=False, **{option: 0}), TRAIN_STEPS)
+
+
+@pytest.mark.parametrize("own", [dict(type="CocoMetric"), [dict(type="CocoMetric")]])
+def test_predictions_are_kept_beside_the_metrics_of_the_recipe(own):
+    cfg = config(test_evaluator=own)
+    steps_module.keep_predictions(cfg, RunOptions(out="out.pkl"))
+    assert [metric.type for metric in cfg.test_evaluator] == ["CocoMetric", "DumpResults"]
 
 
 @pytest.mark.parametrize(

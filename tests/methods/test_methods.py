@@ -5,6 +5,7 @@ import torch
 
 from mmmim.layers.tokens import flatten_pixels, patchify
 from mmmim.masking import PatchMask, as_patch_mask, complementary_masks
+from mmmim.methods import MAE as MAE_
 from mmmim.methods import Method, is_method
 from mmmim.registry import MODELS
 from mmmim.visualization import draw_panels
@@ -135,6 +136,25 @@ def test_a_method_offers_what_tools_need(config):
 def test_other_models_are_no_methods():
     assert not is_method(BACKBONE)
     assert not is_method(dict(type="mmdet.MaskRCNN"))
+    assert not is_method(dict(type="a model that is not registered"))
+
+
+@MODELS.register_module()
+def MadeMAE(**config) -> "MAE_":  # a quoted annotation of a subclass
+    return MAE_(**config)
+
+
+def test_a_function_that_builds_a_method_is_one():
+    assert is_method(dict(type="MadeMAE"))
+    assert is_method(dict(type=MadeMAE))
+
+
+def test_a_preprocessor_without_statistics_leaves_pixels_as_they_are():
+    model = MODELS.build(dict(MAE, data_preprocessor=dict(type="ImgDataPreprocessor")))
+    images = torch.full((1, 3, 32, 32), 51.0)
+    assert model.denormalize(images).unique().tolist() == pytest.approx([0.2])
+    pixmim = MODELS.build(dict(type="PixMIM", method=dict(MAE, data_preprocessor=None)))
+    assert pixmim.target.low_pass.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
 
 
 @every_method

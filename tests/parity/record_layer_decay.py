@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from record_classification import convmae, mae, mixmim
-from record_mae_segmentation import import_backbone
 from torch import nn
 
 from tests.parity.common import load, save
+from tests.parity.record_classification import convmae, mae, mixmim
+from tests.parity.record_mae_segmentation import import_backbone
 
 WEIGHT_DECAY = 0.05
 SOURCES = dict(

@@ -19,7 +19,7 @@ def official_name(name: str) -> str:
 
 @pytest.mark.parametrize(
     ("config", "golden"),
-    [(HOST, "mae_vit_base"), (dict(type="PixMIM", host=HOST), "pixmim_vit_base")],
+    [(HOST, "mae_vit_base"), (dict(type="PixMIM", method=HOST), "pixmim_vit_base")],
 )
 def test_loss_and_every_gradient_equal_the_official_ones(config, golden):
     expected = load(golden)

@@ -34,7 +34,7 @@ MIXMIM = dict(
     arch=dict(embed_dims=4, depths=(1, 1, 1, 1), num_heads=(1, 1, 2, 2)),
     img_size=32,
     patch_size=1,
-    window_sizes=(4, 4, 4, 4),
+    window_sizes=(4, 4, 8, 4),  # as published: the third stage is a single window
 )
 TEACHER = dict(img_size=32, patch_size=8, embed_dim=32, depth=2, num_heads=2)
 

@@ -1,4 +1,4 @@
-"""Names of weights: who wrote a checkpoint, its weights under our names, and ours under theirs.
+"""Detect the format of a checkpoint, and convert its keys to ours and back.
 
 Every module here registers the formats of one family.
 """

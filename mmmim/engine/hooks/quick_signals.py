@@ -56,16 +56,16 @@ class _QuickSignal(Hook):
 
 
 def _features(method: Method, images: Tensor) -> Tensor:
-    """The last map at the stride of the mask: the third stage of a ConvViT, not its pooled map."""
+    """The last map at the stride of the mask (the third stage of a ConvViT), else the last map."""
     backbone = method.backbone
     maps = backbone(method.data_preprocessor(dict(inputs=images))["inputs"])
     side = -(-images.shape[3] // backbone.patch_size)
-    return [m for m in maps if m.shape[3] == side][-1].float().cpu()
+    return ([m for m in maps if m.shape[3] == side] or list(maps))[-1].float().cpu()
 
 
 @HOOKS.register_module()
 class KNNEvalHook(_QuickSignal):
-    """Top-1 accuracy of weighted k nearest neighbors on mean features of labeled images.
+    """Top-1 accuracy of weighted k nearest neighbors on mean features of labelled images.
 
     facebookresearch/dino eval_knn.py: cosine similarity, votes weighted by exp(similarity / 0.07). It
     predicts fine-tuning poorly for masked methods, whose features are not trained to be compared.

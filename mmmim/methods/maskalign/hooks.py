@@ -3,18 +3,16 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import Tensor
 
+from mmmim.atomic import write_bytes
 from mmmim.methods.base import unwrap_model
 from mmmim.registry import HOOKS
-from mmmim.visualization import save_picture
+from mmmim.visualization import figure_png
 
 
 @HOOKS.register_module()
@@ -28,7 +26,8 @@ class TeacherHook(Hook):
         checkpoint["meta"]["teacher"] = unwrap_model(runner.model).teacher.identity()
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
-        """
+        """Compare the teacher of a resumed run with that of the checkpoint.
+
         Raises:
             ValueError: the resumed run learned from another teacher.
         """
@@ -78,7 +77,4 @@ def draw_alignment(weights: Tensor, layers: tuple[int, ...], path: Path) -> None
     axes.set_xticks(range(weights.shape[1]))
     axes.set_yticks(range(len(layers)), [str(layer) for layer in layers])
     figure.colorbar(image)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    pixels = torch.tensor(np.asarray(canvas.buffer_rgba())[..., :3])
-    save_picture(pixels.permute(2, 0, 1), path)
+    write_bytes(path, figure_png(figure))

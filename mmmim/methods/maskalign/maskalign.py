@@ -5,10 +5,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from mmengine.model import ImgDataPreprocessor
 from torch import Tensor, nn
 
-from mmmim.backbones.base import MixedEncoder
+from mmmim.backbones.base import MixedEncoder, VisibleEncoder
 from mmmim.masking import PatchMask
 from mmmim.methods.base import Method
 from mmmim.methods.maskalign.alignment import DynamicAlignment
@@ -82,12 +81,14 @@ class MaskAlign(Method):
         self.attentive = masking == "attentive"
         self.backbone = MODELS.build(backbone)
         self.student = self._build_student(self.backbone)
+        images_mean, images_std = self.image_statistics()
         self.teacher = Teacher(
             **teacher,
             layer_weights=layer_weights,
             norm=target_norm,
             attentive=self.attentive,
-            **self._image_statistics(),
+            images_mean=images_mean,
+            images_std=images_std,
         )
         self._check_grids()
         self.alignment = DynamicAlignment(
@@ -199,7 +200,8 @@ class MaskAlign(Method):
         return self.student.draw_mask(images, self.mask_ratio, importance)
 
     def _run_teacher(self, images: Tensor) -> TeacherStates:
-        """
+        """Run the teacher on (B, 3, H, W) normalized images.
+
         Raises:
             ValueError: the images have other patches than the teacher.
         """
@@ -225,19 +227,11 @@ class MaskAlign(Method):
                 "hidden states are aligned before the final norm, which would not be trained: set the "
                 "backbone's final_norm=False"
             )
+        if not isinstance(backbone, VisibleEncoder):
+            raise ValueError(
+                f"MaskAlign needs a ViT, ConvViT or MixMIMTransformer, got {type(backbone).__name__}"
+            )
         return VisibleStudent(backbone)
-
-    def _image_statistics(self) -> dict[str, Any]:
-        """Mean and deviation that normalize the images; empty without a data preprocessor."""
-        preprocessor = self.data_preprocessor
-        if not isinstance(preprocessor, ImgDataPreprocessor):
-            return {}
-        if not hasattr(preprocessor, "mean"):  # it does not normalize
-            return dict(images_mean=[0.0] * 3, images_std=[1.0] * 3)
-        return dict(
-            images_mean=preprocessor.mean.flatten().tolist(),
-            images_std=preprocessor.std.flatten().tolist(),
-        )
 
     def _check_grids(self) -> None:
         ours, theirs = self.student.grid_size, self.teacher.grid_size

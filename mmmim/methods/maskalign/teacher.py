@@ -12,12 +12,10 @@ from torch import Tensor, nn
 
 from mmmim.checkpoints.io import file_sha256, read_checkpoint
 from mmmim.layers.tokens import gather_tokens
+from mmmim.methods.base import IMAGENET_MEAN, IMAGENET_STD
 from mmmim.methods.maskalign.teacher_blocks import LastBlock, embed
 from mmmim.methods.maskalign.teacher_weights import create_teacher, load_teacher
 
-# ImageNet's statistics in 0..255, as OpenMMLab's preprocessors hold them.
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
 WHITEN_EPS = 1e-5  # models_pretrain.py:320 uses torch's default
 BN_EPS = 1e-6  # models_pretrain.py:322
 
