@@ -74,13 +74,10 @@ def load_config(
 def backbone_config(model: dict[str, Any]) -> dict[str, Any]:
     """The config of a model's backbone, without wrappers: PixMIM's method, FrozenBackbone.
 
-    Raises:
-        ValueError: the model has no backbone.
+    Empty if the model has none of its own, as a detector within another has.
     """
     inner = model.get("method", model.get("host", model))
-    if "backbone" not in inner:
-        raise ValueError(f"expected a model with a backbone, got one with {list(model)}")
-    backbone = inner["backbone"]
+    backbone = inner.get("backbone", {})
     return backbone.get("backbone", backbone)
 
 

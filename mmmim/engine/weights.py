@@ -48,6 +48,12 @@ def set_pretrained(cfg: Config, checkpoint: str) -> None:
     if not Path(checkpoint).is_file():
         raise FileNotFoundError(f"--pretrained: no checkpoint '{checkpoint}'")
     backbone = backbone_config(cfg.model)
+    if not backbone:
+        raise ValueError(
+            f"--pretrained needs a model with a `backbone`, and that of '{cfg.filename}' has only "
+            f"{list(cfg.model)}: set init_cfg=dict(type='mmmim.PretrainedBackbone', checkpoint=PATH) "
+            "in the backbone within it"
+        )
     backbone["init_cfg"] = dict(type="mmmim.PretrainedBackbone", checkpoint=checkpoint)
 
 

@@ -35,7 +35,7 @@ def test_pretrained_reaches_the_backbone_also_of_a_host(tmp_path):
     cfg = config(model=dict(type="PixMIM", method=dict(type="MAE", backbone=dict(type="ViT"))))
     weights.set_pretrained(cfg, str(path))
     assert cfg.model.method.backbone.init_cfg.checkpoint == str(path)
-    with pytest.raises(ValueError, match="expected a model with a backbone"):
+    with pytest.raises(ValueError, match="--pretrained needs a model with a `backbone`"):
         weights.set_pretrained(config(model=dict(type="Other")), str(path))
 
 
@@ -79,6 +79,16 @@ def test_a_vit_without_image_size_takes_that_of_the_weights_to_come(wide_table):
     listed = detector(dict(type="mmmim.ViT", init_cfg=[dict(type="Xavier", layer="Linear")]))
     steps.take_image_size(listed, RunOptions())
     assert "img_size" not in listed.model.backbone
+
+
+def test_a_model_without_a_backbone_trains_and_refuses_pretrained(wide_table, tmp_path):
+    cfg = config(model=dict(type="mmdet.SemiBaseDetector", detector=dict(type="X")))
+    cfg.work_dir = str(tmp_path)
+    steps.take_image_size(cfg, RunOptions())
+    weights.prepare_test(cfg, str(wide_table))
+    assert cfg.model == dict(type="mmdet.SemiBaseDetector", detector=dict(type="X"))
+    with pytest.raises(ValueError, match=r"--pretrained needs .*'detector'.*init_cfg"):
+        weights.set_pretrained(cfg, str(wide_table))
 
 
 def test_an_image_size_that_is_named_stays(wide_table):

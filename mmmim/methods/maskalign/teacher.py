@@ -10,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+import mmmim
 from mmmim.checkpoints.io import file_sha256, read_checkpoint
 from mmmim.layers.tokens import gather_tokens
 from mmmim.methods.base import IMAGENET_MEAN, IMAGENET_STD
 from mmmim.methods.maskalign.teacher_blocks import LastBlock, embed
 from mmmim.methods.maskalign.teacher_weights import create_teacher, load_teacher
 
+PACKAGE = Path(mmmim.__file__).parent
 WHITEN_EPS = 1e-5  # models_pretrain.py:320 uses torch's default
 BN_EPS = 1e-6  # models_pretrain.py:322
 
@@ -122,6 +124,8 @@ class Teacher(nn.Module):
         if self.sha256:
             return
         path = Path(self.checkpoint or "")
+        if not path.is_file():
+            path = PACKAGE.parent / path  # the tiny teacher is in the package
         if not path.is_file():
             problem = f"no file '{self.checkpoint}'" if self.checkpoint else "no checkpoint is set"
             raise FileNotFoundError(

@@ -5,6 +5,7 @@ import copy
 import pytest
 import timm
 import torch
+from mmengine import Config
 from safetensors.torch import save_file
 
 from mmmim.methods.maskalign import Teacher
@@ -176,6 +177,14 @@ def test_a_missing_file_says_how_to_get_one(checkpoint, message, images):
         teacher(images)
     with pytest.raises(FileNotFoundError, match="not a released model: the head of the config"):
         Teacher(**VIT, checkpoint=checkpoint)(images)
+
+
+def test_the_teacher_in_the_package_is_found_from_any_folder(tmp_path, monkeypatch):
+    cfg = Config.fromfile("configs/tiny/maskalign_vit_scenes.py")
+    monkeypatch.chdir(tmp_path)
+    teacher = Teacher(**cfg.model.teacher)
+    teacher(torch.zeros(1, 3, 96, 96))
+    assert teacher.sha256
 
 
 def test_another_models_file_is_refused(images, tmp_path):
