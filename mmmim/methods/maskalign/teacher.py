@@ -10,14 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import mmmim
 from mmmim.checkpoints.io import file_sha256, read_checkpoint
 from mmmim.layers.tokens import gather_tokens
 from mmmim.methods.base import IMAGENET_MEAN, IMAGENET_STD
 from mmmim.methods.maskalign.teacher_blocks import LastBlock, embed
 from mmmim.methods.maskalign.teacher_weights import create_teacher, load_teacher
 
-PACKAGE = Path(mmmim.__file__).parent
+PACKAGE = Path(__file__).parents[2]
 WHITEN_EPS = 1e-5  # models_pretrain.py:320 uses torch's default
 BN_EPS = 1e-6  # models_pretrain.py:322
 
