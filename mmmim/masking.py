@@ -164,8 +164,8 @@ def block_mask(
     rows, columns = grid
     if rows % side or columns % side:
         raise ValueError(
-            f"squares of {side}x{side} patches do not divide {rows}x{columns} patches: set an image "
-            f"size that is a multiple of {side} patches, or mask_block=1"
+            f"squares of {side}x{side} patches do not divide {rows}x{columns} patches: set img_size "
+            f"to a multiple of {side} times patch_size, or mask_block=1"
         )
     coarse = (rows // side, columns // side)
     squares, num_visible = _draw_uniform(batch, coarse[0] * coarse[1], mask_ratio, device)

@@ -14,6 +14,7 @@ from mmmim.checkpoints.load import (
     CheckpointMismatch,
     LoadReport,
     PretrainedBackbone,
+    convert_file,
     load_backbone,
     position_grid,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "LoadReport",
     "PretrainedBackbone",
     "convert",
+    "convert_file",
     "detect_format",
     "export",
     "find_format",

@@ -57,19 +57,21 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint '{path}'")
+        raise FileNotFoundError(f"no checkpoint file '{path}'")
     content = _read(path)
     for key in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
     if not isinstance(content, dict):
-        raise ValueError(f"'{path}' holds a {type(content).__name__}; expected a dict of weights")
+        raise ValueError(
+            f"'{path}' holds a {type(content).__name__}; expected weights: save its state_dict()"
+        )
     state = {k: torch.as_tensor(v) for k, v in content.items() if isinstance(v, (Tensor, np.ndarray))}
     if not state:
         raise ValueError(
             f"'{path}' holds no weights: expected tensors at its top level or below one of "
-            f"{', '.join(WRAPPERS)}; found {list(content)[:5]}"
+            f"{', '.join(WRAPPERS)}; its first keys are {list(content)[:5]}"
         )
     if all(k.startswith("module.") for k in state):
         state = {k.removeprefix("module."): v for k, v in state.items()}
@@ -106,9 +108,10 @@ def _read(path: Path) -> Any:
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception as error:  # a damaged file provokes any
         raise ValueError(
-            f"'{path}' cannot be read as a checkpoint: it is damaged, or holds Python objects beside "
-            "tensors, which mmmim does not run. If you trust the file, save its weights alone: "
-            "torch.save(torch.load(path, weights_only=False)['model'], new_path)"
+            f"'{path}' cannot be read as a checkpoint: it is damaged, or holds Python objects other "
+            "than tensors, which mmmim does not run. If you trust a .pth file, save its weights alone: "
+            "torch.save(torch.load(path, weights_only=False)[KEY], new_path), with KEY 'state_dict' or "
+            "'model'"
         ) from error
 
 

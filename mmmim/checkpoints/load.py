@@ -3,6 +3,7 @@
 import math
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +11,7 @@ from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from mmmim.checkpoints.formats import convert
+from mmmim.checkpoints.formats.base import State
 from mmmim.checkpoints.io import read_checkpoint
 from mmmim.layers.attention import resize_offsets
 from mmmim.layers.tokens import resample_abs_pos_embed
@@ -67,6 +69,20 @@ class PretrainedBackbone:
         print_log(f"{self.checkpoint}: {report}", logger="current")
 
 
+def convert_file(path: str | Path) -> tuple[State, list[str]]:
+    """`convert` the weights of a file; errors name it.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: no checkpoint, or one that `convert` refuses.
+    """
+    state = read_checkpoint(path)
+    try:
+        return convert(state)
+    except ValueError as error:
+        raise ValueError(f"'{path}': {error}") from error
+
+
 def load_backbone(module: nn.Module, checkpoint: str) -> LoadReport:
     """Load `backbone.*` of a checkpoint file into a backbone, resizing tables of positions.
 
@@ -75,7 +91,7 @@ def load_backbone(module: nn.Module, checkpoint: str) -> LoadReport:
         ValueError: unknown format.
         CheckpointMismatch: a parameter that pretraining trains is missing, or has another shape.
     """
-    state, left_out = convert(read_checkpoint(checkpoint))
+    state, left_out = convert_file(checkpoint)
     prefix = "backbone."
     source = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     target = module.state_dict()
@@ -98,8 +114,8 @@ def load_backbone(module: nn.Module, checkpoint: str) -> LoadReport:
     report.unused = [name for name in source if name not in target] + left_out
     if any(name.endswith("ls1.gamma") for name in report.unused):
         raise CheckpointMismatch(
-            f"'{checkpoint}' has LayerScale, and without it the encoder computes another function: set "
-            "the backbone's layer_scale=1.0"
+            f"'{checkpoint}' has weights of LayerScale, and without them the encoder's output changes: "
+            "set the backbone's layer_scale=1.0"
         )
     if missing and not misfits and all(name.startswith("norm.") for name in missing):
         raise CheckpointMismatch(
@@ -123,7 +139,7 @@ def position_grid(checkpoint: str) -> int | None:
         FileNotFoundError: no such file.
         ValueError: unknown format.
     """
-    state, _ = convert(read_checkpoint(checkpoint))
+    state, _ = convert_file(checkpoint)
     table = state.get("backbone.pos_embed")
     found = None if table is None else _grid(table.shape[1])
     return found and found[1]

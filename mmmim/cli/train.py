@@ -4,7 +4,7 @@ The config decides which. Examples:
 
   mmmim train mae/vit-b --epochs 800
   mmmim train detection/vit-b_mask-rcnn_coco --pretrained work_dirs/mae/vit-b/epoch_1600.pth
-  tools/dist_train.sh configs/maskalign/vit-b_800e.py 8
+  tools/dist_train.sh configs/maskalign/vit-b.py 8 --epochs 800
 
 Data roots are environment variables (IMAGENET, COCO, ADE20K, IMAGES), or --cfg-options.
 """
@@ -54,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     batch.add_argument(
         "--keep-batch",
         action="store_true",
-        help="accumulate gradients up to the recipe's batch, on any number of processes; the images "
-        "of one step must divide it",
+        help="accumulate gradients up to the recipe's batch, on any number of processes; batch "
+        "size times processes must divide that batch",
     )
     batch.add_argument(
         "--auto-scale-lr",
@@ -64,7 +64,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--no-validate", action="store_true", help="do not evaluate during training")
     speed = parser.add_argument_group("speed and memory")
-    speed.add_argument("--amp", action="store_true", help="mixed precision, on GPUs only")
+    speed.add_argument(
+        "--amp",
+        action="store_true",
+        help="mixed precision on GPUs, for configs with a plain OptimWrapper (our recipes have "
+        "it already)",
+    )
     # FSDP gathers blocks one by one, compilation wants one graph.
     whole = speed.add_mutually_exclusive_group()
     whole.add_argument(

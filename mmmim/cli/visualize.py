@@ -11,7 +11,7 @@ import torch
 from mmengine import Config
 from torchvision.transforms import v2
 
-from mmmim.checkpoints import convert, read_checkpoint
+from mmmim.checkpoints import convert_file
 from mmmim.cli.arguments import add_config
 from mmmim.data.image_file import read_rgb
 from mmmim.data.unlabelled import list_images
@@ -57,7 +57,7 @@ def build_method(config: str, checkpoint: str) -> Method:
         ValueError: the checkpoint holds an encoder without its decoder, or another model.
     """
     method = MODELS.build(Config.fromfile(find_config(config)).model)
-    state, _ = convert(read_checkpoint(checkpoint))
+    state, _ = convert_file(checkpoint)
     if all(key.startswith(("backbone.", "neck.", "head.")) for key in state):
         raise ValueError(
             f"'{checkpoint}' holds an encoder without its decoder, which a prediction needs: use the "

@@ -76,8 +76,9 @@ def _check_categories(dataset: dict) -> None:
     names = [category["name"] for category in json.loads(file.read_bytes())["categories"]]
     if [name for name in names if name in classes] != list(classes):
         raise ValueError(
-            f"metainfo.classes={tuple(classes)} must be categories of '{file}', in the order of the "
-            f"file: {tuple(names)}"
+            f"metainfo.classes={tuple(classes)} must be categories of '{file}', all or some, in the "
+            f"order of the file: {tuple(names)}. Not in the file: "
+            f"{', '.join(sorted({*classes} - {*names})) or 'none, only the order differs'}"
         )
 
 

@@ -14,7 +14,8 @@ def list_classes(folder: Path) -> list[str]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"no folder '{folder}': put labelled images into train/CLASS/*.jpg and val/CLASS/*.jpg"
+            f"no folder '{folder}': put labeled images into '{folder.parent}/train/CLASS/*.jpg' and "
+            f"'{folder.parent}/val/CLASS/*.jpg', or set the data root to the folder that has them"
         )
     classes = sorted(p.name for p in folder.iterdir() if p.is_dir())
     if len(classes) < 2:

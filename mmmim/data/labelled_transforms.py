@@ -25,8 +25,8 @@ class LoadLabelledImage(LoadImageFromFile):
             return super().transform(results)
         except (OSError, SyntaxError, ValueError) as error:
             raise OSError(
-                f"cannot read the labelled image '{results['img_path']}': {error}. Labelled images are "
-                "never skipped: replace the file, or remove it from the annotations"
+                f"cannot read the labeled image '{results['img_path']}': {error}. Labeled images are "
+                "never skipped: replace the file, or remove it together with its annotation"
             ) from error
 
 

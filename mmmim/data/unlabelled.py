@@ -134,9 +134,9 @@ def list_names(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[s
     """
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"the image folder '{folder}' does not exist. Set the data root of the config to your "
-            "folder, for example --cfg-options train_dataloader.dataset.data_root=/path/to/images, "
-            "or IMAGENET=/path/to/imagenet for configs on ImageNet"
+            f"the image folder '{folder}' does not exist. Set IMAGES=/path/to/images "
+            "(configs/tiny/*_photos.py), IMAGENET=/path/to/imagenet (full-size configs), or "
+            "--cfg-options train_dataloader.dataset.data_root=/path/to/images"
         )
     names = [
         os.path.join(parent, name)
@@ -146,7 +146,8 @@ def list_names(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[s
     ]
     if not names:
         raise FileNotFoundError(
-            f"no image found below '{folder}': expected files ending in {', '.join(extensions)}"
+            f"no image found in '{folder}': expected files ending in {', '.join(extensions)}. Check "
+            "data_root and data_prefix of the dataset, which select this folder"
         )
     return sorted(names, key=lambda name: name.split(os.sep))
 

@@ -15,10 +15,18 @@ def set_auto_scale_lr(cfg: Config) -> None:
         ValueError: the config does not state the batch that its learning rate is meant for.
     """
     if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
-        raise ValueError("--auto-scale-lr needs auto_scale_lr=dict(base_batch_size=...) in the config")
+        raise ValueError(_unknown_batch("--auto-scale-lr", cfg))
     cfg.auto_scale_lr.enable = True
     # mmengine compares it with the images per step, so divide by the steps per update.
     cfg.auto_scale_lr.base_batch_size /= cfg.optim_wrapper.get("accumulative_counts", 1)
+
+
+def _unknown_batch(option: str, cfg: Config) -> str:
+    return (
+        f"{option}: '{cfg.filename}' does not state its batch. Add "
+        "auto_scale_lr=dict(base_batch_size=N), with N the images per update, over all processes, "
+        "that its learning rate is meant for"
+    )
 
 
 def set_keep_batch(cfg: Config, world_size: int) -> None:
@@ -31,18 +39,18 @@ def set_keep_batch(cfg: Config, world_size: int) -> None:
     """
     recipe = (cfg.get("auto_scale_lr") or {}).get("base_batch_size")
     if recipe is None:
-        raise ValueError("--keep-batch needs auto_scale_lr=dict(base_batch_size=...) in the config")
+        raise ValueError(_unknown_batch("--keep-batch", cfg))
     batch_size = cfg.train_dataloader.batch_size
     images = batch_size * world_size
     if recipe % images:
         cure = (
-            f"{world_size} processes cannot share it equally; use a number of processes that divides it"
+            f"use a number of processes that divides {recipe}"
             if recipe % world_size
             else f"set --batch-size to a divisor of {recipe // world_size}"
         )
         raise ValueError(
-            f"--keep-batch: steps of {batch_size} images x {world_size} processes do not divide the "
-            f"recipe's batch of {recipe}: {cure}"
+            f"the recipe's batch of {recipe} is not a multiple of {batch_size} images x {world_size} "
+            f"processes = {images}: {cure}, or scale the learning rate instead (--auto-scale-lr)"
         )
     before = cfg.optim_wrapper.get("accumulative_counts", 1)
     cfg.optim_wrapper.accumulative_counts = recipe // images

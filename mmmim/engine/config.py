@@ -37,7 +37,8 @@ def find_config(name: str) -> Path:
         {n.partition("/")[0] + "/..." for n in names}
     )
     raise FileNotFoundError(
-        f"no config file '{name}', and no packaged config of that name; there are {', '.join(similar)}"
+        f"no config file '{name}', and no packaged config of that name. Packaged are "
+        f"{', '.join(similar)}"
     )
 
 

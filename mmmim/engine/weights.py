@@ -5,7 +5,7 @@ from pathlib import Path
 from mmengine import Config
 from mmengine.runner import Runner, find_latest_checkpoint
 
-from mmmim.checkpoints import convert, find_format, position_grid, read_checkpoint
+from mmmim.checkpoints import convert, convert_file, find_format, position_grid, read_checkpoint
 from mmmim.engine.config import backbone_config
 from mmmim.methods import is_method
 from mmmim.methods.base import Method, unwrap_model
@@ -31,7 +31,9 @@ def set_resume(cfg: Config, resume: str | None) -> None:
             )
         return
     if resume != "auto" and not Path(resume).is_file():
-        raise FileNotFoundError(f"--resume: no checkpoint '{resume}'")
+        raise FileNotFoundError(
+            f"--resume: no file '{resume}'; without a path, --resume continues the work dir"
+        )
     if resume == "auto" and not find_latest_checkpoint(cfg.work_dir):
         return  # a job that always passes --resume starts here, from load_from if it is set
     cfg.resume = True
@@ -46,7 +48,7 @@ def set_pretrained(cfg: Config, checkpoint: str) -> None:
         ValueError: the config has no backbone.
     """
     if not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"--pretrained: no checkpoint '{checkpoint}'")
+        raise FileNotFoundError(f"--pretrained: no file '{checkpoint}'")
     backbone = backbone_config(cfg.model)
     if not backbone:
         raise ValueError(
@@ -73,13 +75,13 @@ def load_method(runner: Runner) -> None:
     if not isinstance(model, Method):
         _check_backbone_loads(runner, path)
         return
-    state, _ = convert(read_checkpoint(path))
+    state, _ = convert_file(path)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(
-            f"load_from='{path}' does not hold all weights of this method: {error}. For an encoder "
-            "alone use --pretrained"
+            f"load_from='{path}' lacks weights of {type(model).__name__}: {error}. If the file has "
+            "an encoder alone, remove load_from and pass it as --pretrained"
         ) from error
     runner._has_loaded = True  # or mmengine would load it again, non-strictly
     runner.logger.info(f"load_from {path}: all {len(state)} weights loaded")
@@ -89,8 +91,9 @@ def _check_backbone_loads(runner: Runner, path: str) -> None:
     names = {n for n in unwrap_model(runner.model).state_dict() if n.startswith("backbone.")}
     if Path(path).is_file() and not names & read_checkpoint(path).keys():
         raise ValueError(
-            f"load_from='{path}' has no weight of this model's backbone under its name, so training "
-            "would start from scratch: start the backbone from it with --pretrained"
+            f"load_from='{path}' has none of the keys 'backbone.*' of this model, so its backbone "
+            "would train from scratch: remove load_from, and pass the file as --pretrained, which "
+            "converts names"
         )
 
 
@@ -101,7 +104,7 @@ def prepare_test(cfg: Config, checkpoint: str) -> None:
         FileNotFoundError: the file does not exist.
     """
     if not Path(checkpoint).is_file():
-        raise FileNotFoundError(f"no checkpoint '{checkpoint}'")
+        raise FileNotFoundError(f"no checkpoint file '{checkpoint}'")
     backbone_config(cfg.model).pop("init_cfg", None)  # the checkpoint holds the backbone
     cfg.load_from = None
     take_image_size(cfg, checkpoint)
@@ -123,7 +126,10 @@ def load_for_test(runner: Runner, checkpoint: str) -> None:
     try:
         unwrap_model(runner.model).load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"'{checkpoint}' is not a checkpoint of this config: {error}") from error
+        raise ValueError(
+            f"'{checkpoint}' is not a checkpoint of this config: {error}. Test with the config "
+            "that trained it, and the same --cfg-options"
+        ) from error
     runner._has_loaded = True  # nothing else may be loaded before the test
 
 

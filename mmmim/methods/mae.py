@@ -42,8 +42,9 @@ class MAE(PixelReconstruction):
         has_cls_token = getattr(self.backbone, "cls_token", None) is not None
         if not isinstance(self.backbone, VisibleEncoder) or not has_cls_token:
             raise ValueError(
-                "MAE needs a backbone with a class token, that is, a ViT with with_cls_token=True, got "
-                f"{type(self.backbone).__name__}"
+                "MAE needs a backbone with a class token: set its type='mmmim.ViT' and "
+                f"with_cls_token=True; got {type(self.backbone).__name__} "
+                f"{'with' if has_cls_token else 'without'} a class token"
             )
         self.decoder = PixelDecoder(
             self.backbone.embed_dims,

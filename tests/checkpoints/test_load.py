@@ -181,8 +181,14 @@ def test_parity_knows_layer_scale_and_leaves_relative_positions_alone(weights):
 
 
 def test_an_unknown_format_lists_the_known():
-    with pytest.raises(ValueError, match=r"official MAE or timm.*begins with \['conv1.weight'\]"):
+    with pytest.raises(ValueError, match=r"\['conv1.weight'\].*official MAE or timm"):
         detect_format({"conv1.weight": torch.zeros(1)})
+
+
+def test_a_file_that_cannot_be_converted_is_named(tmp_path):
+    path = save(tmp_path, {"conv1.weight": torch.zeros(1)})
+    with pytest.raises(ValueError, match=rf"{path}': no known checkpoint format"):
+        load_backbone(MODELS.build(BACKBONE), path)
 
 
 @pytest.mark.parametrize("wrapper", [None, "model", "state_dict"])
@@ -345,7 +351,7 @@ def test_the_command_line_converts_and_does_not_overwrite(tmp_path, weights):
 @pytest.mark.parametrize("name", ["reg_token", "norm_pre.weight", "blocks.0.attn.q_norm.weight"])
 def test_an_encoder_with_more_in_it_is_refused(name):
     model = timm.models.VisionTransformer(img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=1)
-    with pytest.raises(ValueError, match=rf"encoder has {name}, which no backbone"):
+    with pytest.raises(ValueError, match=rf"encoder has the weights {name}, which our backbones lack"):
         convert({**model.state_dict(), name: torch.zeros(64)})
 
 

@@ -47,13 +47,11 @@ def test_the_batch_of_a_recipe_is_kept_by_accumulation():
         batch.set_keep_batch(cfg, processes)
         assert cfg.optim_wrapper.accumulative_counts == accumulated
         assert batch.describe_batch(cfg, processes).split(";")[0].endswith("= 64")
-    with pytest.raises(
-        ValueError, match=r"8 images x 3 processes do not divide .* a number of processes that"
-    ):
+    with pytest.raises(ValueError, match=r"8 images x 3 processes.* a number of processes"):
         batch.set_keep_batch(cfg, 3)
     with pytest.raises(ValueError, match=r"8 images x 16 processes .* divisor of 4"):
         batch.set_keep_batch(cfg, 16)
-    with pytest.raises(ValueError, match="needs auto_scale_lr"):
+    with pytest.raises(ValueError, match="does not state its batch"):
         batch.set_keep_batch(config(), 1)
 
 

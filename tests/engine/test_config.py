@@ -10,9 +10,11 @@ def test_recipes_of_one_name_do_not_share_a_work_dir():
 
 
 def test_a_missing_config_says_where_configs_are():
-    with pytest.raises(FileNotFoundError, match=r"no packaged config .*there are mae/vit-b, mae/vit-l"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no packaged config .*Packaged are mae/vit-b, mae/vit-l"
+    ):
         find_config("mae/vit-x")
-    with pytest.raises(FileNotFoundError, match=r"there are .*detection/\.\.\., .*mae/\.\.\."):
+    with pytest.raises(FileNotFoundError, match=r"Packaged are .*detection/\.\.\., .*mae/\.\.\."):
         find_config("configs/nothing.py")
 
 

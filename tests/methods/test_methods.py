@@ -223,7 +223,9 @@ def test_mae_needs_a_class_token():
 def test_convmae_needs_stages_and_mae_needs_none():
     with pytest.raises(ValueError, match="ConvMAE needs a ConvViT, got ViT"):
         MODELS.build(dict(CONVMAE, backbone=BACKBONE))
-    with pytest.raises(ValueError, match=r"needs a backbone with a class token.*got ConvViT"):
+    with pytest.raises(
+        ValueError, match=r"needs a backbone with a class token.*got ConvViT without a class token"
+    ):
         MODELS.build(dict(MAE, backbone=CONVMAE["backbone"]))
 
 

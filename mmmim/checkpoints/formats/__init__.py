@@ -40,8 +40,8 @@ def detect_format(state: State) -> str:
         return name
     known = ", ".join(f"{name} ({spec.description})" for name, spec in FORMATS.items())
     raise ValueError(
-        f"no known checkpoint format fits; known formats: {known}; the checkpoint begins with "
-        f"{list(state)[:3]}"
+        f"no known checkpoint format fits; the first keys are {list(state)[:3]}. Known: {known}. "
+        "Rename the keys to one of these, or register a format (docs/add_a_method.md)"
     )
 
 
@@ -54,9 +54,9 @@ def convert(state: State) -> tuple[State, list[str]]:
     converted, left_out = FORMATS[detect_format(state)].read(state)
     if unsupported := [key for key in left_out if re.search(UNSUPPORTED, key)]:
         raise ValueError(
-            f"the checkpoint's encoder has {', '.join(unsupported[:3])}, which no backbone of mmmim "
-            "has: without it the encoder would compute another function. timm can run it as the "
-            "teacher of MaskAlign"
+            f"the encoder has the weights {', '.join(unsupported[:3])}, which our backbones lack; "
+            "dropping them would change its output. Use another checkpoint, or this one as a teacher "
+            "of MaskAlign, which timm runs"
         )
     return converted, left_out
 

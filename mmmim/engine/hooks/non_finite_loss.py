@@ -47,9 +47,10 @@ class NonFiniteLossHook(Hook):
 
     def _stop(self, runner: Runner, reason: str) -> NoReturn:
         raise FloatingPointError(
-            f"{reason}, at iteration {runner.iter + 1}. The last good checkpoint is kept in "
-            f"{runner.work_dir}. Resume it with gradient clipping (--cfg-options "
-            "optim_wrapper.clip_grad.max_norm=1.0), or with bfloat16 instead of float16 "
-            "(optim_wrapper.dtype=bfloat16). A resumed run keeps its learning rate: for a lower one "
-            "(optim_wrapper.optimizer.lr=...) start a new --work-dir with load_from=that checkpoint"
+            f"{reason}, at iteration {runner.iter + 1}. The checkpoints in '{runner.work_dir}' are "
+            "finite. If there is one, run the command again with --resume and one of these "
+            "--cfg-options: optim_wrapper.clip_grad.max_norm=1.0 (gradient clipping), "
+            "optim_wrapper.dtype=bfloat16 (instead of float16), or optim_wrapper.type=OptimWrapper "
+            "(float32). A resumed run keeps its learning rate: for a lower one start a new --work-dir "
+            "with --cfg-options load_from=CHECKPOINT optim_wrapper.optimizer.lr=LR"
         )

@@ -209,8 +209,8 @@ class MaskAlign(Method):
         if images.shape[2:] != (side, side):
             raise ValueError(
                 f"student and teacher must see the same patches, so images must have {side}x{side} "
-                f"pixels, got {images.shape[2]}x{images.shape[3]}: set the backbone's img_size, and "
-                "the teacher's to match"
+                f"pixels, got {images.shape[2]}x{images.shape[3]}: crop the images to that, or set "
+                "the backbone's img_size, and the teacher's to match"
             )
         return self.teacher(images)
 

@@ -70,13 +70,7 @@ class Teacher(nn.Module):
         if norm not in ("none", "l2", "whiten", "bn"):
             raise ValueError(f"target_norm must be 'none', 'l2', 'whiten' or 'bn', got '{norm}'")
         self.name, self.checkpoint, self.norm = name, checkpoint, norm
-        self._source = (
-            "It is not a released model: the head of the config says how to make it."
-            if model_args
-            else 'Get them once: python -c "import timm, torch; torch.save(timm.create_model('
-            f"'{name}', pretrained=True).state_dict(), '{checkpoint or 'teacher.pth'}')\", or use the "
-            "file that OpenAI or Hugging Face released (docs/maskalign.md)."
-        )
+        self._source = _how_to_get(name, checkpoint or "teacher.pth", bool(model_args))
         model: Any = create_teacher(name, img_size, model_args or {})
         # In a list it is no submodule: not saved, not initialized, not trained, not wrapped.
         self._model = [model]
@@ -129,7 +123,7 @@ class Teacher(nn.Module):
             problem = f"no file '{self.checkpoint}'" if self.checkpoint else "no checkpoint is set"
             raise FileNotFoundError(
                 f"the teacher '{self.name}' needs its weights: {problem}. {self._source} "
-                "Set another path with --cfg-options model.teacher.checkpoint=PATH"
+                "Set another path with TEACHER=PATH, or --cfg-options model.teacher.checkpoint=PATH"
             )
         load_teacher(self.model, read_checkpoint(path), self.name, path)
         self.sha256 = file_sha256(path)
@@ -223,6 +217,19 @@ class TeacherStates:
             tokens = self._last_output(every.expand(len(index), -1))
         tokens = tokens.float()
         return gather_tokens((tokens - tokens.mean()) / (tokens.var() + BN_EPS).sqrt(), index)
+
+
+def _how_to_get(name: str, checkpoint: str, own: bool) -> str:
+    if own:
+        return (
+            "It has no released weights: the docstring of the config that trains it says how to make "
+            "them (configs/tiny/teacher_scenes.py for the tiny recipes)."
+        )
+    get = f"torch.save(timm.create_model('{name}', pretrained=True).state_dict(), '{checkpoint}')"
+    return (
+        f'Get them once: mkdir -p {Path(checkpoint).parent} && python -c "import timm, torch; {get}", '
+        "or use the file that OpenAI or Hugging Face released (docs/maskalign.md)."
+    )
 
 
 def get_layer_weights(kind: str, depth: int) -> dict[int, float]:

@@ -175,7 +175,7 @@ def test_a_missing_file_says_how_to_get_one(checkpoint, message, images):
     teacher = Teacher("vit_tiny_patch16_224", checkpoint)
     with pytest.raises(FileNotFoundError, match=rf"{message}.*pretrained=True.*checkpoint=PATH"):
         teacher(images)
-    with pytest.raises(FileNotFoundError, match="not a released model: the head of the config"):
+    with pytest.raises(FileNotFoundError, match="no released weights: the docstring of the config"):
         Teacher(**VIT, checkpoint=checkpoint)(images)
 
 
