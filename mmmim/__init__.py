@@ -19,6 +19,8 @@ from mmmim import (  # noqa: E402
 from mmmim.engine import hooks  # noqa: E402
 from mmmim.version import __version__  # noqa: E402
 
+checkpoints.install_reader()
+
 __all__ = [
     "__version__",
     "backbones",

@@ -9,7 +9,13 @@ from mmmim.checkpoints.formats import (
     find_format,
     register_format,
 )
-from mmmim.checkpoints.io import read_checkpoint, write_checkpoint
+from mmmim.checkpoints.io import (
+    DamagedCheckpoint,
+    install_reader,
+    read_checkpoint,
+    read_file,
+    write_checkpoint,
+)
 from mmmim.checkpoints.load import (
     CheckpointMismatch,
     LoadReport,
@@ -18,21 +24,27 @@ from mmmim.checkpoints.load import (
     load_backbone,
     position_grid,
 )
+from mmmim.checkpoints.unpickle import UntrustedCheckpoint, trust
 
 __all__ = [
     "FORMATS",
     "CheckpointMismatch",
+    "DamagedCheckpoint",
     "Format",
     "LoadReport",
     "PretrainedBackbone",
+    "UntrustedCheckpoint",
     "convert",
     "convert_file",
     "detect_format",
     "export",
     "find_format",
+    "install_reader",
     "load_backbone",
     "position_grid",
     "read_checkpoint",
+    "read_file",
     "register_format",
+    "trust",
     "write_checkpoint",
 ]

@@ -1,49 +1,29 @@
 """Read untrusted checkpoint files without running code; write ours atomically."""
 
-import argparse
-import collections
 import hashlib
-import importlib
-import pickle
-import zipfile
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import mmengine.runner.checkpoint
 import numpy as np
 import safetensors.torch
 import torch
-from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 from mmmim.atomic import write_atomically
+from mmmim.checkpoints.torch_file import ZIP_MAGIC, read_pickles, read_zip
+from mmmim.checkpoints.unpickle import UntrustedCheckpoint
 
 # Keys that hold the weights; a file without any of them is the weights itself.
 WRAPPERS = ("state_dict", "model", "module", "teacher")
 
 
-def _history_method(owner: type, name: str) -> Any:
-    """Replaces `getattr` during unpickling: mmengine's log history refers to its own methods."""
-    if owner is not HistoryBuffer:
-        raise ValueError(f"a checkpoint must not access attributes of {owner}")
-    return getattr(owner, name)
-
-
-# Allowed beside tensors: mmengine's log history and MAE's command line (`args`).
-_multiarray = importlib.import_module("numpy._core.multiarray")
-SAFE = [
-    HistoryBuffer,
-    (_history_method, "builtins.getattr"),
-    argparse.Namespace,
-    collections.deque,
-    np.ndarray,
-    np.dtype,
-    *(
-        (getattr(_multiarray, name), f"numpy.{core}.multiarray.{name}")
-        for name in ("_reconstruct", "scalar")
-        for core in ("core", "_core")  # numpy 1 and 2
-    ),
-    *{type(np.dtype(t)) for t in ("float64", "float32", "int64", "int32", "uint32", "bool", "uint8")},
-]
+class DamagedCheckpoint(ValueError):
+    """A file is no checkpoint, or not a whole one."""
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -53,12 +33,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is no checkpoint, or holds objects whose reading would run code.
+        UntrustedCheckpoint: it holds other objects than tensors, arrays and plain values.
+        DamagedCheckpoint: it is no checkpoint, or not a whole one.
+        ValueError: it holds no weights.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint file '{path}'")
-    content = _read(path)
+    content = read_file(path)
     for key in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
@@ -93,63 +75,81 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _read(path: Path) -> Any:
-    try:
-        if _is_safetensors(path):
+def read_file(path: str | os.PathLike[str]) -> Any:
+    """Read all that a .pth, .pt, .pkl (detectron2) or .safetensors file holds, onto the CPU.
+
+    Nothing in the file is run: names outside an allow-list are refused (see `unpickle`). Memory is
+    bounded by the size of the file. Records of torch's zip format are checked against their CRC-32.
+
+    Raises:
+        FileNotFoundError: no such file.
+        UntrustedCheckpoint: it holds other objects than tensors, arrays and plain values.
+        DamagedCheckpoint: it is no checkpoint, or not a whole one.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint file '{path}'")
+    with path.open("rb") as file, _named(f"'{path}'"):
+        if _is_safetensors(file):
             return safetensors.torch.load_file(path)
-        if path.suffix == ".pkl":
-            with path.open("rb") as file:
-                return _ArrayUnpickler(file, encoding="latin1").load()
-        if _is_torchscript(path):  # OpenAI's CLIP
-            return torch.jit.load(path, map_location="cpu").state_dict()
-        with torch.serialization.safe_globals(SAFE):
-            # Memory-mapped, so that reading only the position table of a 2 GB file is quick.
-            mapped = zipfile.is_zipfile(path)
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        return _read_open(file)
+
+
+def install_reader() -> None:
+    """Let mmengine read every checkpoint (`resume`, `load_from`, `init_cfg`, URLs) by this reader.
+
+    mmengine falls back to a full unpickle, which runs code, and executes `meta["config"]`, which old
+    versions wrote, to compare the number of GPUs.
+    """
+
+    def load(file: Any, map_location: Any = None, weights_only: Any = None) -> Any:
+        if isinstance(file, (str, os.PathLike)):
+            content = read_file(file)
+        else:
+            with _named("the downloaded checkpoint"):
+                content = _read_open(BytesIO(file.read()))
+        if isinstance(content, dict) and isinstance(content.get("meta"), dict):
+            content["meta"].pop("config", None)
+        return content
+
+    if not hasattr(mmengine.runner.checkpoint, "_safe_torch_load"):
+        raise ImportError(
+            "this mmengine reads checkpoints in an unknown way: install onedl-mmengine as "
+            "requirements/ pins it"
+        )
+    mmengine.runner.checkpoint._safe_torch_load = load
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Errors of reading become one line with the file's name."""
+    try:
+        yield
+    except UntrustedCheckpoint as error:
+        raise UntrustedCheckpoint(
+            f"{name} is refused: it refers to {error}, and mmmim reads tensors, arrays and plain "
+            "values alone. Ask for a file of the state_dict(); if you trust this one, name what it may "
+            f"import and call: --trust {error}"
+        ) from None
     except Exception as error:  # a damaged file provokes any
-        raise ValueError(
-            f"'{path}' cannot be read as a checkpoint: it is damaged, or holds Python objects other "
-            "than tensors, which mmmim does not run. If you trust a .pth file, save its weights alone: "
-            "torch.save(torch.load(path, weights_only=False)[KEY], new_path), with KEY 'state_dict' or "
-            "'model'"
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise DamagedCheckpoint(
+            f"{name} cannot be read as a checkpoint, it is damaged or of another format: {reason:.200}"
         ) from error
 
 
-def _is_safetensors(path: Path) -> bool:
+def _read_open(file: IO[bytes]) -> Any:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    if not size:
+        raise ValueError("it is empty")
+    magic = file.read(len(ZIP_MAGIC))
+    file.seek(0)
+    return read_zip(file, size) if magic == ZIP_MAGIC else read_pickles(file, size)
+
+
+def _is_safetensors(file: IO[bytes]) -> bool:
     """Whether the file starts with an 8-byte header length and a JSON header."""
-    with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
-
-
-def _is_torchscript(path: Path) -> bool:
-    """
-    Raises:
-        ValueError: the archive would run code when read.
-    """
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
-        if not any(name.endswith("/constants.pkl") for name in names):
-            return False
-        if any(b"__setstate__" in archive.read(name) for name in names if name.endswith(".py")):
-            raise ValueError("the archive has a __setstate__, which would run when read")
-    return True
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Unpickles arrays and containers only (the format of detectron2's model zoo)."""
-
-    ALLOWED = {
-        ("collections", "OrderedDict"),
-        ("numpy", "ndarray"),
-        ("numpy", "dtype"),
-        ("numpy.core.multiarray", "_reconstruct"),
-        ("numpy._core.multiarray", "_reconstruct"),
-        ("_codecs", "encode"),
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.ALLOWED:
-            raise ValueError(f"a .pkl checkpoint must hold arrays only, this one holds {module}.{name}")
-        return super().find_class(module, name)
+    found = file.read(9)[8:] == b"{"
+    file.seek(0)
+    return found

@@ -47,6 +47,10 @@ def main(command: str | None = None, argv: Sequence[str] | None = None) -> None:
     else:
         parser = build_command_parser(command)
     args = parser.parse_args(argv)
+    if names := getattr(args, "trust", None):
+        from mmmim.checkpoints import trust
+
+        trust(names)
     args.run(args)
 
 

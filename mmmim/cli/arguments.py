@@ -17,6 +17,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--teacher and --epochs appended)",
     )
     add_cfg_options(parser)
+    add_trust(parser)
     parser.add_argument(
         "--launcher",
         choices=LAUNCHERS,
@@ -41,6 +42,18 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
         default={},
         metavar="KEY=VALUE",
         help="override settings of the config, for example train_dataloader.num_workers=8",
+    )
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """`--trust`."""
+    parser.add_argument(
+        "--trust",
+        nargs="+",
+        default=[],
+        metavar="MODULE.NAME",
+        help="what checkpoint files may import and call, beside tensors, arrays and plain values. Only "
+        "for files whose author you trust",
     )
 
 

@@ -14,6 +14,7 @@ from mmmim.checkpoints import FORMATS, convert, detect_format, export, read_chec
 from mmmim.checkpoints.formats import all_exports
 from mmmim.checkpoints.io import file_sha256
 from mmmim.checkpoints.verify import verify_conversion
+from mmmim.cli.arguments import add_trust
 from mmmim.version import __version__
 
 
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "and convmae keep the encoder and drop decoder and heads; mixmim and mmpretrain-mixmim keep "
         "the decoder too",
     )
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> None:

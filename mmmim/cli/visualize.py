@@ -12,7 +12,7 @@ from mmengine import Config
 from torchvision.transforms import v2
 
 from mmmim.checkpoints import convert_file
-from mmmim.cli.arguments import add_config
+from mmmim.cli.arguments import add_config, add_trust
 from mmmim.data.image_file import read_rgb
 from mmmim.data.unlabelled import list_images
 from mmmim.engine import find_config
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="random seed of the mask (default: 0)")
     parser.add_argument("--limit", type=int, default=8, help="images of a folder to draw (default: 8)")
+    add_trust(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torchvision.utils import draw_bounding_boxes, draw_segmentation_masks
 
 from mmmim.atomic import write_text
+from mmmim.checkpoints import read_checkpoint
 from mmmim.registry import MODELS
 from mmmim.visualization import figure_png, tile
 
@@ -109,7 +110,7 @@ def predict(config: str, checkpoint: Path, images: int) -> list[tuple[Tensor, ob
     loader["persistent_workers"] = False
     batch = next(iter(Runner.build_dataloader(loader)))
     model = MODELS.build(cfg.model)
-    model.load_state_dict(torch.load(checkpoint, weights_only=False)["state_dict"])
+    model.load_state_dict(read_checkpoint(checkpoint))
     pixels = [image.flip(0) for image in batch["inputs"]]  # loaded as BGR
     return list(zip(pixels, model.eval().test_step(batch), strict=True))
 

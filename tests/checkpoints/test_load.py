@@ -98,11 +98,10 @@ class _RunsWhenRead(torch.nn.Module):
         return x
 
 
-def test_a_torchscript_archive_that_would_run_code_is_refused(tmp_path):
+def test_the_code_of_a_torchscript_archive_is_not_run(tmp_path):
     torch.jit.script(_RunsWhenRead()).save(str(tmp_path / "bad.pt"))
-    with pytest.raises(ValueError, match="cannot be read as a checkpoint") as error:
+    with pytest.raises(ValueError, match=r"bad\.pt' holds no weights"):
         read_checkpoint(tmp_path / "bad.pt")
-    assert "__setstate__" in str(error.value.__cause__)
 
 
 def test_biases_without_a_key_are_merged(weights):

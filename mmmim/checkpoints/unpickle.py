@@ -1,0 +1,443 @@
+"""Unpickle tensors, arrays and plain values, and nothing else.
+
+A pickle is a program: it imports names and calls them. Here a name is looked up in a table of our own
+functions, which check their arguments; any other name is refused. The memory that a pickle can claim is
+bounded by the size of its file.
+"""
+
+import argparse
+import collections
+import importlib
+import math
+import pickle
+from collections.abc import Callable
+from typing import IO, Any, Protocol
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+from torch import Tensor
+
+# An operation creates at most one small object. ViT-H with AdamW's moments takes 100,000 operations.
+MAX_OPERATIONS = 2_000_000
+# Characters of text, of up to 4 bytes each in memory.
+MAX_TEXT = 1 << 28
+# Tensors may share a storage, as tied weights do, but not claim much more than the file holds.
+SHARED_BYTES = 1 << 29
+# A tensor's memory is at most this many dimensions deep (torch's own limit).
+MAX_DIMENSIONS = 64
+
+Key = str | int | float | bool | bytes | None
+
+
+class UntrustedCheckpoint(ValueError):
+    """A file holds objects other than tensors, arrays and plain values."""
+
+
+class Storage(Protocol):
+    """The numbers of a file that tensors are views of."""
+
+    numel: int
+
+    def tensor(self) -> Tensor:
+        """All numbers, (numel,)."""
+
+
+class ScriptObject:
+    """A module of a TorchScript archive: its attributes without its code."""
+
+    def state_dict(self, prefix: str = "") -> dict[str, Tensor]:
+        """All tensors at or below this module, by their dotted names."""
+        found: dict[str, Tensor] = {}
+        pending, seen = [(prefix, self)], {id(self)}
+        while pending:
+            path, module = pending.pop()
+            for name, value in vars(module).items():
+                if isinstance(value, Tensor):
+                    found[path + name] = value
+                elif isinstance(value, ScriptObject) and id(value) not in seen:
+                    seen.add(id(value))
+                    pending.append((f"{path}{name}.", value))
+        return found
+
+
+# Names that `--trust` allows beside the table below.
+_trusted: set[str] = set()
+
+
+def trust(names: list[str]) -> None:
+    """Allow these names (`module.name`) in files: they are imported, and called as a file asks."""
+    _trusted.update(names)
+
+
+_Unpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
+
+
+class CheckpointUnpickler(_Unpickler):
+    """Python's unpickler, restricted. Its memo is a dict, which a large index cannot blow up.
+
+    Args:
+        file: the pickle.
+        find_storage: persistent id -> storage; None if the file has no storages.
+        size: bytes of the whole file, which bounds the tensors.
+
+    Raises:
+        UntrustedCheckpoint: a name outside the table.
+        ValueError: arguments that a genuine file does not have.
+    """
+
+    def __init__(
+        self, file: IO[bytes], find_storage: Callable[[Any], Storage] | None, size: int
+    ) -> None:
+        super().__init__(file, encoding="latin1")  # of Python 2's arrays (detectron2's model zoo)
+        self._find_storage = find_storage
+        self._bytes_left = size + SHARED_BYTES
+        self._text_left = MAX_TEXT
+        self._operations_left = MAX_OPERATIONS
+        self._allowed = _TABLE | {name: getattr(self, method) for name, method in _METHODS.items()}
+        # Classes are created by `_new` alone, without arguments.
+        self._callable = {id(f) for f in self._allowed.values() if not isinstance(f, type)}
+        self.dispatch = _CountingDispatch(self)
+
+    def count(self) -> None:
+        """Count an operation."""
+        self._operations_left -= 1
+        if self._operations_left < 0:
+            raise ValueError(f"it takes more than {MAX_OPERATIONS} operations to unpickle")
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The object that stands for a name of the file."""
+        full = f"{module}.{name}"
+        if full in _trusted:
+            found = getattr(importlib.import_module(module), name)
+            self._callable.add(id(found))
+            return found
+        if full in self._allowed:
+            return self._allowed[full]
+        if module in ("torch", "torch.storage") and (dtype := _dtype_of(name)):
+            return dtype
+        if module.startswith("__torch__"):
+            return ScriptObject
+        raise UntrustedCheckpoint(full)
+
+    def persistent_load(self, pid: Any) -> Storage:
+        """The storage that a tensor refers to."""
+        if self._find_storage is None:
+            raise ValueError("it refers to storages outside the pickle")
+        return self._find_storage(pid)
+
+    def rebuild_tensor(
+        self, storage: Storage, offset: int, size: Any, stride: Any, *more: Any
+    ) -> Tensor:
+        """A view of a storage (torch/_utils.py:_rebuild_tensor_v2).
+
+        Raises:
+            ValueError: it reaches beyond its storage, or repeats its numbers.
+        """
+        _require(len(more) < 3 or not more[2], "a tensor with lazy conjugation or negation")
+        return self._view(storage, offset, tuple(size), tuple(stride), None)
+
+    def rebuild_tensor_v3(
+        self,
+        storage: Storage,
+        offset: int,
+        size: Any,
+        stride: Any,
+        requires_grad: bool,
+        hooks: Any,
+        dtype: torch.dtype,
+        metadata: Any = None,
+    ) -> Tensor:
+        """A view of an untyped storage (torch/_utils.py:_rebuild_tensor_v3)."""
+        _require(isinstance(dtype, torch.dtype) and not metadata, "a tensor of unknown type")
+        return self._view(storage, offset, tuple(size), tuple(stride), dtype)
+
+    def _view(
+        self,
+        storage: Storage,
+        offset: int,
+        size: tuple[int, ...],
+        stride: tuple[int, ...],
+        dtype: torch.dtype | None,
+    ) -> Tensor:
+        numbers = (offset, *size, *stride)
+        _require(all(type(n) is int and n >= 0 for n in numbers), "a tensor's shape is no numbers")
+        _require(len(size) == len(stride) <= MAX_DIMENSIONS, "a tensor's strides do not fit its shape")
+        _require(not isinstance(storage, Tensor) and hasattr(storage, "tensor"), "no storage")
+        values = storage.tensor()
+        if dtype is not None:
+            values = values.view(dtype)
+        count = math.prod(size)
+        if not count:
+            return values.new_empty(size)
+        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+        _require(last < values.numel() and count <= values.numel(), "a tensor exceeds its storage")
+        self._bytes_left -= count * values.element_size()
+        _require(self._bytes_left >= 0, "its tensors claim more memory than the file holds")
+        return values.as_strided(size, stride, offset)
+
+    # The operations of a pickle that create objects or change them.
+
+    def _call(self) -> None:
+        arguments = self.stack.pop()
+        function = self.stack[-1]
+        if id(function) not in self._callable:
+            raise ValueError("it calls a value that is no function")
+        self.stack[-1] = function(*arguments)
+
+    def _new(self) -> None:
+        arguments = self.stack.pop()
+        owner = self.stack[-1]
+        if isinstance(owner, type) and id(owner) in self._callable and owner not in _PLAIN_CLASSES:
+            self.stack[-1] = owner.__new__(owner, *arguments)  # trusted
+            return
+        _require(owner in _PLAIN_CLASSES and not arguments, "it creates an object of unknown type")
+        self.stack[-1] = owner.__new__(owner)
+
+    def _build(self) -> None:
+        state = self.stack.pop()
+        target = self.stack[-1]
+        if f"{type(target).__module__}.{type(target).__qualname__}" in _trusted:
+            self.stack.append(state)
+            super().load_build()
+        elif isinstance(target, np.ndarray):
+            _fill_array(target, state)
+        elif isinstance(target, np.dtype):
+            _check_dtype(state)
+        elif type(target) in _PLAIN_CLASSES:
+            if isinstance(target, ScriptObject) and not isinstance(state, dict):
+                return  # what a __setstate__ would have read
+            _require(isinstance(state, dict), "the state of an object is no dict")
+            _require(all(type(key) is str for key in state), "an attribute without a name")
+            vars(target).update(state)
+        elif type(target) is collections.OrderedDict:  # a state dict's `_metadata`
+            _require(isinstance(state, dict), "the state of a dict is no dict")
+        else:
+            raise ValueError(f"it changes a {type(target).__name__}")
+
+    def _append(self, values: list[Any]) -> None:
+        _require(type(self.stack[-1]) in (list, collections.deque), "it appends to no list")
+        self.stack[-1].extend(values)
+
+    def _set(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        _require(type(target) in (dict, collections.OrderedDict), "it sets an item of no dict")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[_key(key)] = value
+
+    def _set_one(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set([key, value])
+
+    def _make_dict(self) -> None:
+        items = self.pop_mark()
+        self.stack.append({})
+        self._set(items)
+
+    def _text(self, load: Callable[[Any], None]) -> None:
+        load(self)
+        self._text_left -= len(self.stack[-1])
+        _require(self._text_left >= 0, f"it holds more than {MAX_TEXT} characters of text")
+
+
+class _CountingDispatch(dict):
+    """Operation -> its function, with every look-up counted."""
+
+    def __init__(self, unpickler: CheckpointUnpickler) -> None:
+        super().__init__(_OPERATIONS)
+        self._count = unpickler.count
+
+    def __getitem__(self, operation: int) -> Any:
+        self._count()
+        try:
+            return super().__getitem__(operation)
+        except KeyError:
+            raise ValueError(f"the operation {operation:#x} of its pickle is not supported") from None
+
+
+def _operations() -> dict[int, Callable[[Any], None]]:
+    """The operations of `CheckpointUnpickler`; those of no genuine file are left out."""
+    base = _Unpickler.dispatch
+    unused = b"".join(
+        (pickle.INST, pickle.OBJ, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NEWOBJ_EX)
+        + (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET, pickle.BYTEARRAY8)
+        + (pickle.NEXT_BUFFER, pickle.READONLY_BUFFER)
+    )
+    kept: dict[int, Any] = {op: load for op, load in base.items() if op not in unused}
+    ours = CheckpointUnpickler
+    kept |= {
+        pickle.REDUCE[0]: ours._call,
+        pickle.NEWOBJ[0]: ours._new,
+        pickle.BUILD[0]: ours._build,
+        pickle.APPEND[0]: lambda self: self._append([self.stack.pop()]),
+        pickle.APPENDS[0]: lambda self: self._append(self.pop_mark()),
+        pickle.SETITEM[0]: ours._set_one,
+        pickle.SETITEMS[0]: lambda self: self._set(self.pop_mark()),
+        pickle.DICT[0]: ours._make_dict,
+    }
+    for op in (pickle.UNICODE, pickle.BINUNICODE, pickle.BINUNICODE8):
+        kept[op[0]] = lambda self, load=base[op[0]]: self._text(load)
+    return kept
+
+
+def _require(condition: bool, reason: str) -> None:
+    if not condition:
+        raise ValueError(reason)
+
+
+def _key(key: Any) -> Key:
+    """A key of a dict. Hashing a nested tuple can take for ever."""
+    _require(key is None or type(key) in (str, int, float, bool, bytes), "a key is no plain value")
+    return key
+
+
+def _dtype_of(name: str) -> torch.dtype | None:
+    """ "FloatStorage" or "float32" -> torch.float32; None for a name that is no type of numbers."""
+    if name == "UntypedStorage":
+        return torch.uint8
+    found = getattr(torch, _STORAGES.get(name, name), None)
+    return found if isinstance(found, torch.dtype) else None
+
+
+# torch/storage.py:_dtype_to_storage_type_map.
+_STORAGES = {
+    "DoubleStorage": "float64",
+    "FloatStorage": "float32",
+    "HalfStorage": "float16",
+    "BFloat16Storage": "bfloat16",
+    "LongStorage": "int64",
+    "IntStorage": "int32",
+    "ShortStorage": "int16",
+    "CharStorage": "int8",
+    "ByteStorage": "uint8",
+    "BoolStorage": "bool",
+    "ComplexFloatStorage": "complex64",
+    "ComplexDoubleStorage": "complex128",
+}
+
+
+def _history_method(owner: Any, name: str) -> Any:
+    """`getattr` of mmengine's log history, which refers to its own methods."""
+    _require(owner is HistoryBuffer and name in ("min", "max", "current", "mean"), "it calls getattr")
+    return getattr(HistoryBuffer, name)
+
+
+def _parameter(data: Any, *_: Any) -> Tensor:
+    _require(isinstance(data, Tensor), "a parameter without a tensor")
+    return data
+
+
+def _ordered_dict(items: Any = ()) -> collections.OrderedDict[Key, Any]:
+    return collections.OrderedDict((_key(key), value) for key, value in items)
+
+
+def _deque(items: Any = (), maxlen: int | None = None) -> collections.deque[Any]:
+    _require(type(items) in (list, tuple), "a deque of no list")
+    return collections.deque(items, maxlen)
+
+
+def _set_of(items: Any = ()) -> set[Key]:
+    return {_key(item) for item in items}
+
+
+def _size(items: Any = ()) -> torch.Size:
+    return torch.Size(items)
+
+
+def _device(*name: Any) -> torch.device:
+    return torch.device(*name)
+
+
+def _latin1(text: str, encoding: str) -> bytes:
+    """`_codecs.encode`, by which Python 2's protocol writes bytes."""
+    _require(type(text) is str and encoding == "latin1", "it encodes text in another way than latin1")
+    return text.encode("latin1")
+
+
+def _bytes(value: Any = b"") -> bytes:
+    _require(type(value) in (bytes, list, tuple), "bytes of a number")  # bytes(10**12) claims memory
+    return bytes(value)
+
+
+def _dtype(code: Any, *_: Any) -> np.dtype:
+    """A plain numpy type: numbers, bool or fixed-length text."""
+    code = code.decode("latin1") if type(code) is bytes else code
+    plain = type(code) is str and code[:1] in tuple("?biufcSU") and code[1:].isdigit() | (code == "?")
+    _require(plain, f"the numpy type {code!r:.40} is not plain")
+    return np.dtype(code)
+
+
+def _check_dtype(state: Any) -> None:
+    """The state of a numpy type: byte order, and nothing else."""
+    plain = type(state) is tuple and len(state) >= 5 and state[1] in ("<", "|", "=", b"<", b"|", b"=")
+    _require(plain and not any(state[2:5]), "a numpy type with fields, or of another byte order")
+
+
+def _empty_array(owner: Any, shape: Any, code: Any) -> np.ndarray:
+    _require(owner is np.ndarray and shape == (0,), "an array of unknown type")
+    return np.empty(0, np.int8)
+
+
+def _fill_array(array: np.ndarray, state: Any) -> None:
+    """The state of a numpy array: version, shape, type, order, bytes."""
+    _require(type(state) is tuple and len(state) == 5, "an array without a state")
+    _, shape, dtype, fortran, data = state
+    data = data.encode("latin1") if type(data) is str else data
+    _require(isinstance(dtype, np.dtype) and type(data) is bytes, "an array without numbers")
+    _require(
+        type(shape) is tuple
+        and len(shape) <= 32
+        and all(type(n) is int and n >= 0 for n in shape)
+        and math.prod(shape) * dtype.itemsize == len(data),
+        "an array's shape does not fit its bytes",
+    )
+    state = (1, shape, dtype, bool(fortran), data)
+    array.__setstate__(state)  # type: ignore[arg-type]
+
+
+def _scalar(dtype: Any, data: Any) -> Any:
+    data = data.encode("latin1") if type(data) is str else data
+    fits = isinstance(dtype, np.dtype) and type(data) is bytes and len(data) == dtype.itemsize > 0
+    _require(fits, "a number without bytes")
+    return np.frombuffer(data, dtype)[0]
+
+
+def _same(value: Any, *_: Any) -> Any:
+    """TorchScript's tags of lists."""
+    return value
+
+
+# Objects that a file may create and give attributes: mmengine's log history, MAE's command line.
+_PLAIN_CLASSES = (HistoryBuffer, argparse.Namespace, ScriptObject)
+# Name in a file -> what it stands for.
+_TABLE: dict[str, Any] = {
+    "mmengine.logging.history_buffer.HistoryBuffer": HistoryBuffer,
+    "__builtin__.getattr": _history_method,
+    "builtins.getattr": _history_method,
+    "argparse.Namespace": argparse.Namespace,
+    "collections.OrderedDict": _ordered_dict,
+    "collections.deque": _deque,
+    "__builtin__.set": _set_of,
+    "builtins.set": _set_of,
+    "__builtin__.bytes": _bytes,
+    "builtins.bytes": _bytes,
+    "_codecs.encode": _latin1,
+    "numpy.ndarray": np.ndarray,
+    "numpy.dtype": _dtype,
+    "torch.Size": _size,
+    "torch.device": _device,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch.jit._pickle.restore_type_tag": _same,
+    **{f"torch.jit._pickle.build_{kind}list": _same for kind in ("int", "double", "bool", "tensor")},
+    **{
+        f"numpy.{core}.multiarray.{name}": function
+        for core in ("core", "_core")  # numpy 1 and 2
+        for name, function in (("_reconstruct", _empty_array), ("scalar", _scalar))
+    },
+}
+_METHODS = {
+    "torch._utils._rebuild_tensor": "rebuild_tensor",
+    "torch._utils._rebuild_tensor_v2": "rebuild_tensor",
+    "torch._utils._rebuild_tensor_v3": "rebuild_tensor_v3",
+}
+_OPERATIONS = _operations()
