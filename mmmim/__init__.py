@@ -8,6 +8,7 @@ from mmmim import _compat
 _compat.prepare()  # before anything below imports mmcv.ops
 
 from mmmim import (  # noqa: E402
+    atomic,
     backbones,
     checkpoints,
     data,
@@ -19,6 +20,7 @@ from mmmim import (  # noqa: E402
 from mmmim.engine import hooks  # noqa: E402
 from mmmim.version import __version__  # noqa: E402
 
+atomic.install_backend()
 checkpoints.install_reader()
 
 __all__ = [

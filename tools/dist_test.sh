@@ -14,7 +14,7 @@ fi
 config=$1 checkpoint=$2 gpus=$3
 here=$(dirname "$0")
 
-exec "${PYTHON:-python}" -m torch.distributed.run \
+exec "${PYTHON:-python}" "$here/launch.py" \
     --nnodes="${NNODES:-1}" \
     --node_rank="${NODE_RANK:-0}" \
     --master_addr="${MASTER_ADDR:-127.0.0.1}" \

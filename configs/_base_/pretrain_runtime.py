@@ -16,7 +16,9 @@ custom_hooks = [
     dict(type="IterSeedHook"),
     dict(type="RescaleResumeHook"),
     dict(type="DeferredLossHook"),
-    dict(type="NonFiniteLossHook"),
+    dict(type="BadStepHook"),
+    dict(type="SafePointHook"),  # a checkpoint when a signal asks for one
+    dict(type="WatchdogHook", minutes=30),  # ends a run that waits for ever
     dict(type="BrokenImagesHook"),
     dict(type="DataWaitHook"),
     dict(type="PredictionHook", interval=20),

@@ -7,13 +7,15 @@ default_hooks = dict(
     # Metrics are logged by iteration, since some recipes count no epochs.
     logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
     param_scheduler=dict(type="ParamSchedulerHook"),
-    checkpoint=dict(type="CheckpointHook", interval=1, max_keep_ckpts=2),
+    checkpoint=dict(type="mmmim.CheckpointHook", interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type="DistSamplerSeedHook"),
 )
 custom_hooks = [
     dict(type="mmmim.RescaleResumeHook"),
     dict(type="mmmim.DeferredLossHook"),
-    dict(type="mmmim.NonFiniteLossHook"),
+    dict(type="mmmim.BadStepHook"),
+    dict(type="mmmim.SafePointHook"),  # a checkpoint when a signal asks for one
+    dict(type="mmmim.WatchdogHook", minutes=30),  # ends a run that waits for ever
     dict(type="mmmim.DataWaitHook"),
 ]
 

@@ -17,7 +17,7 @@ warmup_epochs = 10
 custom_hooks = [
     dict(type="IterSeedHook"),
     dict(type="DeferredLossHook"),
-    dict(type="NonFiniteLossHook"),
+    dict(type="BadStepHook"),
     dict(type="BrokenImagesHook"),
     dict(type="PredictionHook", interval=20),
     dict(

@@ -258,11 +258,9 @@ class _CountingDispatch(dict):
 def _operations() -> dict[int, Callable[[Any], None]]:
     """The operations of `CheckpointUnpickler`; those of no genuine file are left out."""
     base = _Unpickler.dispatch
-    unused = b"".join(
-        (pickle.INST, pickle.OBJ, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NEWOBJ_EX)
-        + (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET, pickle.BYTEARRAY8)
-        + (pickle.NEXT_BUFFER, pickle.READONLY_BUFFER)
-    )
+    objects = pickle.INST + pickle.OBJ + pickle.EXT1 + pickle.EXT2 + pickle.EXT4 + pickle.NEWOBJ_EX
+    sets = pickle.EMPTY_SET + pickle.ADDITEMS + pickle.FROZENSET
+    unused = objects + sets + pickle.BYTEARRAY8 + pickle.NEXT_BUFFER + pickle.READONLY_BUFFER
     kept: dict[int, Any] = {op: load for op, load in base.items() if op not in unused}
     ours = CheckpointUnpickler
     kept |= {

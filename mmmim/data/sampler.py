@@ -56,13 +56,17 @@ class EpochSampler(Sampler[int]):
         self.epoch = 0
 
     def __iter__(self) -> Iterator[int]:
+        yield from self.draws_of(self.epoch)
+
+    def draws_of(self, epoch: int) -> list[int]:
+        """The samples of this process in an epoch."""
         order = torch.arange(self.size)
         if self.shuffle:
-            generator = torch.Generator().manual_seed(self.seed + self.epoch)
+            generator = torch.Generator().manual_seed(self.seed + epoch)
             order = torch.randperm(self.size, generator=generator)
-        draws = self.epoch * self.repeats + torch.arange(self.repeats)
+        draws = epoch * self.repeats + torch.arange(self.repeats)
         order = (order[:, None] + draws * self.size).flatten()[: len(self) * self.world_size]
-        yield from order[self.rank :: self.world_size].tolist()
+        return order[self.rank :: self.world_size].tolist()
 
     def __len__(self) -> int:
         return self.share

@@ -21,6 +21,12 @@ def launched_processes(launcher: str) -> int:
     return int(next((os.environ[name] for name in names if os.environ.get(name)), 1))
 
 
+def launched_rank() -> int:
+    """Rank of this process, before a process group exists."""
+    names = ("RANK", "SLURM_PROCID", "OMPI_COMM_WORLD_RANK")
+    return int(next((os.environ[name] for name in names if os.environ.get(name)), 0))
+
+
 def set_ddp(cfg: Config) -> None:
     """DDP with `gradient_as_bucket_view`, which saves one copy of the gradients.
 

@@ -8,21 +8,32 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmmim.engine.batch import describe_batch
+from mmmim.engine.failures import explained, own_workers
+from mmmim.engine.signals import stop_on_signals
 from mmmim.engine.steps import TEST_STEPS, TRAIN_STEPS, RunOptions, prepare
 from mmmim.engine.weights import load_for_test, load_method
+from mmmim.engine.work_dir import claim_work_dir
 from mmmim.methods.base import Method, unwrap_model
 from mmmim.registry import DATASETS, HOOKS, MODELS, TRANSFORMS
 
 
 def run_train(cfg: Config, options: RunOptions) -> Runner:
-    """Prepare a config, build its runner and train."""
-    prepare(cfg, options, TRAIN_STEPS)
-    runner = build_runner(cfg)
-    load_method(runner)
-    if options.compile:
-        compile_model(runner)
-    runner.logger.info(describe_batch(cfg, runner.world_size))
-    runner.train()
+    """Prepare a config, build its runner and train.
+
+    Raises:
+        ToBeContinued: a signal stopped the run, with a checkpoint; a SystemExit.
+        WorkDirInUse: another run writes to the work dir.
+    """
+    with claim_work_dir(cfg.work_dir), stop_on_signals(), own_workers(), explained():
+        prepare(cfg, options, TRAIN_STEPS)
+        runner = build_runner(cfg)
+        for note in options.notes:
+            runner.logger.warning(note)
+        load_method(runner)
+        if options.compile:
+            compile_model(runner)
+        runner.logger.info(describe_batch(cfg, runner.world_size))
+        runner.train()
     return runner
 
 

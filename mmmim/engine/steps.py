@@ -5,13 +5,13 @@ A step changes the config in place, or refuses it with an error that names the c
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from mmengine import Config
 
 from mmmim.data.checks import check_classes, check_data_roots
-from mmmim.engine import batch, distribution, schedule, weights
+from mmmim.engine import batch, distribution, reliability, schedule, weights
 from mmmim.methods.maskalign import set_teacher
 
 
@@ -34,6 +34,7 @@ class RunOptions:
         keep_batch: accumulate gradients up to the recipe's batch.
         checkpoint: file to test.
         out: file for all predictions of a test.
+        notes: lines that steps write, for the log of the run.
     """
 
     teacher: str | None = None
@@ -49,6 +50,7 @@ class RunOptions:
     keep_batch: bool = False
     checkpoint: str | None = None
     out: str | None = None
+    notes: list[str] = field(default_factory=list)
 
 
 Step = Callable[[Config, RunOptions], None]
@@ -68,7 +70,7 @@ def choose_epochs(cfg: Config, options: RunOptions) -> None:
 
 def choose_start(cfg: Config, options: RunOptions) -> None:
     """`--resume` and `--pretrained`; a work dir with checkpoints is refused without `--resume`."""
-    weights.set_resume(cfg, options.resume)
+    options.notes.extend(weights.set_resume(cfg, options.resume))
     if options.pretrained:
         weights.set_pretrained(cfg, options.pretrained)
 
@@ -77,6 +79,11 @@ def choose_precision(cfg: Config, options: RunOptions) -> None:
     """`--amp`."""
     if options.amp:
         cfg.optim_wrapper.type = "mmmim.AmpOptimWrapper"
+
+
+def make_reliable(cfg: Config, options: RunOptions) -> None:
+    """Safe checkpoints, and the hooks of every run."""
+    reliability.set_reliability(cfg)
 
 
 def shard_weights(cfg: Config, options: RunOptions) -> None:
@@ -167,6 +174,7 @@ TRAIN_STEPS: tuple[Step, ...] = (
     choose_epochs,  # before steps are multiplied by accumulation
     choose_start,  # before anything that takes long: it refuses early
     choose_precision,
+    make_reliable,
     shard_weights,  # after choose_start: it refuses load_from without resume
     drop_validation,  # before check_train_data: data that is not read need not exist
     choose_batch,

@@ -3,10 +3,18 @@
 from pathlib import Path
 
 from mmengine import Config
-from mmengine.runner import Runner, find_latest_checkpoint
+from mmengine.runner import Runner
 
-from mmmim.checkpoints import convert, convert_file, find_format, position_grid, read_checkpoint
+from mmmim.checkpoints import (
+    convert,
+    convert_file,
+    find_format,
+    position_grid,
+    read_checkpoint,
+    read_file,
+)
 from mmmim.engine.config import backbone_config
+from mmmim.engine.resume import checkpoint_folder, find_newest_whole, list_checkpoints
 from mmmim.methods import is_method
 from mmmim.methods.base import Method, unwrap_model
 
@@ -14,30 +22,50 @@ from mmmim.methods.base import Method, unwrap_model
 TAKES_IMAGE_SIZE = ("ViT", "ClassTokenViT")
 
 
-def set_resume(cfg: Config, resume: str | None) -> None:
-    """`--resume` continues the last checkpoint of the work dir, `--resume PATH` that checkpoint.
+def set_resume(cfg: Config, resume: str | None) -> list[str]:
+    """`--resume` continues the newest whole checkpoint of the work dir, `--resume PATH` that one.
 
     Without it, a work dir that holds checkpoints is refused, not overwritten.
+
+    Returns:
+        Lines for the log of the run.
 
     Raises:
         FileNotFoundError: PATH does not exist.
         FileExistsError: the work dir holds checkpoints, and `--resume` was not given.
+        DamagedCheckpoint: PATH, or every checkpoint of the work dir, is damaged.
+        UntrustedCheckpoint: it holds objects other than tensors, arrays and plain values.
+        ValueError: PATH has no state of a run.
     """
+    folder = checkpoint_folder(cfg)
     if resume is None:
-        if find_latest_checkpoint(cfg.work_dir):
+        if list_checkpoints(folder):
             raise FileExistsError(
-                f"'{cfg.work_dir}' already holds checkpoints: continue them with --resume, or choose "
+                f"'{folder}' already holds checkpoints: continue them with --resume, or choose "
                 "another --work-dir"
             )
-        return
-    if resume != "auto" and not Path(resume).is_file():
+        return []
+    if resume != "auto":
+        _check_resumable(resume)
+        cfg.resume, cfg.load_from = True, resume
+        return []
+    newest, lines = find_newest_whole(folder)
+    if newest is not None:  # else a job that always passes --resume starts here, from load_from if set
+        cfg.resume, cfg.load_from = True, str(newest)
+    return lines
+
+
+def _check_resumable(path: str) -> None:
+    if not Path(path).is_file():
         raise FileNotFoundError(
-            f"--resume: no file '{resume}'; without a path, --resume continues the work dir"
+            f"--resume: no file '{path}'; without a path, --resume continues the work dir"
         )
-    if resume == "auto" and not find_latest_checkpoint(cfg.work_dir):
-        return  # a job that always passes --resume starts here, from load_from if it is set
-    cfg.resume = True
-    cfg.load_from = None if resume == "auto" else resume
+    content = read_file(path)
+    if "iter" not in ((content.get("meta") if isinstance(content, dict) else None) or {}):
+        raise ValueError(
+            f"--resume: '{path}' holds weights, but no state of a run: start a new run from it with "
+            "--pretrained or --cfg-options load_from=PATH"
+        )
 
 
 def set_pretrained(cfg: Config, checkpoint: str) -> None:
@@ -150,7 +178,5 @@ def take_image_size(cfg: Config, checkpoint: str | None) -> None:
 
 def resolve_checkpoint(cfg: Config) -> str | None:
     """The file that training will start from or continue."""
-    if cfg.get("resume"):
-        return cfg.get("load_from") or find_latest_checkpoint(cfg.work_dir)
     start = backbone_config(cfg.model).get("init_cfg")
     return cfg.get("load_from") or (start.get("checkpoint") if isinstance(start, dict) else None)

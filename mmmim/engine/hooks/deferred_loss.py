@@ -1,6 +1,7 @@
 """Losses for the log, without a host-device sync in every step."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from mmengine.dist import all_reduce, get_world_size
@@ -9,6 +10,33 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from mmmim.registry import HOOKS
+
+
+@dataclass
+class Record:
+    """A step that was logged.
+
+    Attributes:
+        iteration: number of the step, from 0.
+        mean: its losses, averaged over the ranks.
+        own: its losses on this rank.
+        measured: numbers of the watcher.
+    """
+
+    iteration: int
+    mean: dict[str, float]
+    own: dict[str, float]
+    measured: list[float]
+
+
+class Watcher(Protocol):
+    """Gets numbers of its own to the host together with the losses."""
+
+    def measure(self) -> Tensor:
+        """Numbers of the step that ended, on the device, (N,)."""
+
+    def see(self, runner: Runner, records: list[Record]) -> None:
+        """The steps that are logged now."""
 
 
 @HOOKS.register_module()
@@ -20,14 +48,19 @@ class DeferredLossHook(Hook):
 
     Args:
         interval: largest number of steps to buffer.
+
+    Attributes:
+        watcher: a hook whose numbers are moved with the losses.
     """
 
     priority = "HIGHEST"  # before RuntimeInfoHook reads the outputs
 
     def __init__(self, interval: int = 50) -> None:
         self.interval = interval
+        self.watcher: Watcher | None = None
         self._names: list[str] = []
         self._kept: list[Tensor] = []
+        self._iterations: list[int] = []
         self._readers: list[int] = []
 
     def before_train(self, runner: Runner) -> None:
@@ -45,13 +78,17 @@ class DeferredLossHook(Hook):
             return
         names = list(tensors)
         if names != self._names:
-            self._flush(runner)
+            self.flush(runner)
             self._names = names
-        self._kept.append(torch.stack([v.detach().float() for v in tensors.values()]))
+        values = torch.stack([v.detach().float() for v in tensors.values()])
+        if self.watcher is not None:
+            values = torch.cat([values, self.watcher.measure().to(values.device)])
+        self._kept.append(values)
+        self._iterations.append(runner.iter)
         for name in names:
             del outputs[name]  # or mmengine would sync for it
         if len(self._kept) >= self.interval or self._is_due(runner, batch_idx):
-            self._flush(runner)
+            self.flush(runner)
 
     def _is_due(self, runner: Runner, batch_idx: int) -> bool:
         """Whether a reader is due; readers count within an epoch or from the start."""
@@ -60,13 +97,29 @@ class DeferredLossHook(Hook):
             for n in self._readers
         )
 
-    def _flush(self, runner: Runner) -> None:
+    def flush(self, runner: Runner) -> None:
+        """Move the buffered losses into the log history. All ranks call it."""
         if not self._kept:  # the names change in the first step
             return
         values = torch.stack(self._kept)
+        count = len(self._names)
+        mean = values[:, :count].clone()
         if get_world_size() > 1:
-            all_reduce(values, op="mean")
-        for row in values.tolist():
-            for name, value in zip(self._names, row, strict=True):
+            all_reduce(mean, op="mean")
+        records = []
+        for iteration, row in zip(self._iterations, torch.cat([mean, values], 1).tolist(), strict=True):
+            means = dict(zip(self._names, row[:count], strict=True))
+            for name, value in means.items():
                 runner.message_hub.update_scalar(f"train/{name}", value)
-        self._kept = []
+            own = dict(zip(self._names, row[count : 2 * count], strict=True))
+            records.append(Record(iteration, means, own, row[2 * count :]))
+        self._kept, self._iterations = [], []
+        if self.watcher is not None:
+            self.watcher.see(runner, records)
+
+
+def flush_losses(runner: Runner) -> None:
+    """Move the losses that are still on the device into the log history. All ranks call it."""
+    for hook in runner.hooks:
+        if isinstance(hook, DeferredLossHook):
+            hook.flush(runner)

@@ -1,0 +1,45 @@
+"""What happened, and the cure, for errors that come from below this project."""
+
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SHARED_MEMORY = "/dev/shm"
+# Parts of the messages of torch (torch/utils/data/_utils/signal_handling.py, csrc/.../MapAllocator).
+SHARED_MEMORY_ERRORS = ("shared memory", "Bus error", "Cannot allocate memory")
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Add a cure to errors of the system that do not name one.
+
+    Raises:
+        RuntimeError: shared memory is too small for the workers.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        message = str(error)
+        if any(part in message for part in SHARED_MEMORY_ERRORS) and os.path.isdir(SHARED_MEMORY):
+            usage = shutil.disk_usage(SHARED_MEMORY)
+            raise RuntimeError(
+                f"the workers of the data loader ran out of shared memory: {SHARED_MEMORY} has "
+                f"{usage.total / 1e6:.0f} MB, {usage.free / 1e6:.0f} MB free. Give a container more "
+                "(docker run --shm-size=16g), or set --cfg-options train_dataloader.num_workers to "
+                f"fewer or 0. The error was: {message:.300}"
+            ) from error
+        raise
+
+
+@contextmanager
+def own_workers() -> Iterator[None]:
+    """Kill processes that the block started and left; workers ignore the signals that end a run."""
+    before = {child.pid for child in multiprocessing.active_children()}
+    try:
+        yield
+    finally:
+        for child in multiprocessing.active_children():
+            if child.pid not in before:
+                child.kill()

@@ -1,0 +1,231 @@
+"""Bad batches and bad numbers: a step is skipped and named, a run goes back to a good checkpoint."""
+
+import json
+import math
+import statistics
+import warnings
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import all_gather_object, is_main_process
+from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
+from torch import Tensor
+
+from mmmim.checkpoints import DamagedCheckpoint, read_file
+from mmmim.engine.hooks.deferred_loss import DeferredLossHook, Record
+from mmmim.engine.resume import checkpoint_folder, list_checkpoints
+from mmmim.engine.step_guard import StepGuard, all_finite
+from mmmim.methods.base import unwrap_model
+from mmmim.registry import HOOKS
+
+LISTED = 8  # files of a batch that the log names; all are in the list
+RECENT, BEFORE = 20, 500  # steps whose losses are compared
+LIST = "skipped_steps.jsonl"  # in the work dir
+
+
+@HOOKS.register_module()
+class BadStepHook(Hook):
+    """Skips updates that are not finite, names their images, and goes back when that does not help.
+
+    The decision falls on the device (see `StepGuard`); the log learns of it when losses are logged, so
+    no step waits. `skipped_steps.jsonl` in the work dir lists every skipped step with its images;
+    `mmmim replay WORK_DIR STEP` runs one again.
+
+    When `patience` updates in a row are skipped, when the mean loss of 20 steps is more than `band`
+    times the median of the 500 steps before, or when a weight or moment is not finite at a checkpoint,
+    weights and moments of the last good checkpoint are loaded and training goes on with the next batch,
+    at the learning rate of its step.
+
+    Args:
+        patience: updates in a row. float16 skips some at the start, while it adapts its loss scale.
+        band: largest growth of the loss; None compares nothing.
+        rollbacks: how often a run goes back before it stops.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(self, patience: int = 20, band: float | None = 5.0, rollbacks: int = 3) -> None:
+        self.patience, self.band, self.rollbacks = patience, band, rollbacks
+        self._in_a_row = 0
+        self._losses: deque[float] = deque(maxlen=RECENT + BEFORE)
+        self._files: dict[int, list[str]] = {}
+        self._guard: StepGuard | None = None
+
+    def before_train(self, runner: Runner) -> None:
+        if not isinstance(runner.optim_wrapper, OptimWrapper):
+            runner.logger.warning("BadStepHook guards a single optimizer: this run has several")
+            return
+        self._guard = StepGuard(runner.optim_wrapper, unwrap_model(runner.model))
+        for hook in runner.hooks:
+            if isinstance(hook, DeferredLossHook):
+                hook.watcher = self
+
+    def after_train(self, runner: Runner) -> None:
+        if self._guard is not None:
+            self._guard.remove()
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        if files := _labelled_files(data_batch):
+            self._files[runner.iter] = files
+
+    def measure(self) -> Tensor:
+        """(2,): whether the step was skipped, and the squared norm of its gradients."""
+        if self._guard is None:
+            return torch.zeros(2)
+        return torch.stack([self._guard.skipped, self._guard.squared_norm])
+
+    def see(self, runner: Runner, records: list[Record]) -> None:
+        """Act on the steps that were logged. All ranks call it with the same steps.
+
+        Raises:
+            FloatingPointError: there is nothing to go back to, or the run went back too often.
+        """
+        if self._guard is None:
+            return
+        for record in records:
+            loss, (skipped, squared_norm) = record.mean.get("loss", 0.0), record.measured
+            if (record.iteration + 1) % runner.optim_wrapper._accumulative_counts == 0:
+                self._in_a_row = self._in_a_row + 1 if skipped else 0
+                if skipped:
+                    self._report(runner, record, loss, squared_norm)
+            if math.isfinite(loss):
+                self._losses.append(loss)
+        done = max((record.iteration for record in records), default=0)
+        self._files = {i: names for i, names in self._files.items() if i > done}
+        if self._in_a_row >= self.patience:
+            self._go_back(runner, f"{self._in_a_row} updates in a row are not finite")
+        elif reason := self._leaves_band():
+            self._go_back(runner, reason)
+
+    def _leaves_band(self) -> str | None:
+        losses = list(self._losses)
+        if self.band is None or len(losses) < RECENT + 100:
+            return None
+        now, before = statistics.mean(losses[-RECENT:]), statistics.median(losses[:-RECENT])
+        if now <= self.band * before or before <= 0:
+            return None
+        return f"the loss of {RECENT} steps is {now:.4g}, and was {before:.4g} before"
+
+    def _report(self, runner: Runner, record: Record, loss: float, squared_norm: float) -> None:
+        """Name the images of a skipped step: those of ranks whose loss was not finite, else all."""
+        steps = range(
+            record.iteration + 1 - runner.optim_wrapper._accumulative_counts, record.iteration + 1
+        )
+        files = [f for i in steps for f in self._files.get(i) or unlabelled_files(runner, i)]
+        is_bad = not all(math.isfinite(value) for value in record.own.values())
+        ranks = all_gather_object((is_bad, files))
+        chosen = [names for bad, names in ranks if bad] or [names for _, names in ranks]
+        names = [name for rank in chosen for name in rank]
+        norm = math.sqrt(squared_norm) if squared_norm >= 0 else math.nan
+        reason = f"the gradient norm is {norm:.3g}" if math.isfinite(loss) else f"the loss is {loss}"
+        if is_main_process():
+            with (Path(runner.work_dir) / LIST).open("a", encoding="utf-8") as file:
+                line = dict(step=record.iteration, reason=reason, seed=runner.seed, files=names)
+                file.write(json.dumps(line) + "\n")
+        more = f" and {len(names) - LISTED} more (see {LIST})" if len(names) > LISTED else ""
+        runner.logger.warning(
+            f"step {record.iteration} is skipped: {reason}. Its images: "
+            f"{', '.join(names[:LISTED]) or 'unknown'}{more}. Look at it with: mmmim replay "
+            f"{runner.work_dir} {record.iteration}"
+        )
+
+    def allows_checkpoint(self, runner: Runner) -> bool:
+        """Whether weights and moments are finite; if not, the run goes back. All ranks call it.
+
+        Raises:
+            FloatingPointError: see `see`.
+        """
+        optimizer = getattr(runner.optim_wrapper, "optimizer", None)
+        if optimizer is None or all_finite(unwrap_model(runner.model), optimizer):
+            return True
+        self._go_back(runner, "a weight or a moment is not finite")
+        return False
+
+    def _go_back(self, runner: Runner, reason: str) -> None:
+        made = list(runner.message_hub.runtime_info.get("rollbacks", ()))
+        found = None if len(made) >= self.rollbacks else _last_good(runner)
+        if found is None or hasattr(runner, "strategy"):
+            raise self._end(runner, reason, made)
+        path, checkpoint = found
+        unwrap_model(runner.model).load_state_dict(checkpoint["state_dict"])
+        optimizer = runner.optim_wrapper.optimizer
+        # The learning rates stay those of this step.
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict(dict(state=checkpoint["optimizer"]["state"], param_groups=groups))
+        done = checkpoint["meta"]["iter"]
+        made.append(f"at step {runner.iter}, {reason}: back to {path.name}")
+        runner.message_hub.update_info("rollbacks", made)
+        self._in_a_row = 0
+        self._losses.clear()
+        runner.logger.warning(
+            f"{reason}: weights and moments of '{path}' are loaded, and the images of steps {done} to "
+            f"{runner.iter} are not repeated. Went back {len(made)} of at most {self.rollbacks} times"
+        )
+
+    def _end(self, runner: Runner, reason: str, made: list[str]) -> FloatingPointError:
+        tried = "; ".join(made) or "there is no checkpoint to go back to"
+        if hasattr(runner, "strategy"):
+            tried = "with --fsdp a run does not go back by itself"
+        return FloatingPointError(
+            f"{reason}, at step {runner.iter}. Tried: {tried}. The checkpoints in '{runner.work_dir}' "
+            f"are finite, and {LIST} lists the images of skipped steps. Continue with --resume and one "
+            "of these --cfg-options: optim_wrapper.clip_grad.max_norm=1.0 (gradient clipping), "
+            "optim_wrapper.dtype=bfloat16 (instead of float16), or optim_wrapper.type=OptimWrapper "
+            "(float32). A resumed run keeps its learning rate: for a lower one start a new --work-dir "
+            "with --cfg-options load_from=CHECKPOINT optim_wrapper.optimizer.lr=LR"
+        )
+
+
+@HOOKS.register_module()
+def NonFiniteLossHook(interval: int = 50, patience: int = 3) -> BadStepHook:
+    """The hook that BadStepHook replaces; its arguments have no counterpart."""
+    warnings.warn(
+        "the type 'NonFiniteLossHook' is now called 'BadStepHook' and has other arguments; change the "
+        "config, the old name will be removed in the next release",
+        FutureWarning,
+        stacklevel=2,
+    )
+    return BadStepHook()
+
+
+def _last_good(runner: Runner) -> tuple[Path, dict[str, Any]] | None:
+    """The newest whole checkpoint of the work dir with moments."""
+    found: list[tuple[int, Path, dict[str, Any]]] = []
+    for path in list_checkpoints(checkpoint_folder(runner.cfg)):
+        if path.name.startswith("best_"):
+            continue
+        try:
+            checkpoint = read_file(path)
+        except DamagedCheckpoint:
+            continue
+        done = (checkpoint.get("meta") or {}).get("iter")
+        is_later = found and done is not None and done <= found[-1][0]
+        if type(done) is int and "optimizer" in checkpoint and not is_later:
+            found = [(done, path, checkpoint)]
+    return (found[0][1], found[0][2]) if found else None
+
+
+def _labelled_files(batch: Any) -> list[str]:
+    """The image files of a labelled batch; empty for others."""
+    samples = batch.get("data_samples") if isinstance(batch, dict) else None
+    if not isinstance(samples, (list, tuple)):
+        return []
+    return [str(sample.img_path) for sample in samples if hasattr(sample, "img_path")]
+
+
+def unlabelled_files(runner: Runner, iteration: int) -> list[str]:
+    """The image files of a step of pretraining on this rank; empty for other data sets."""
+    loader = runner.train_dataloader
+    dataset: Any = loader.dataset
+    sampler: Any = loader.sampler
+    if not (hasattr(dataset, "file") and hasattr(sampler, "draws_of")):
+        return []
+    epoch, index = divmod(iteration, len(loader))
+    draws = sampler.draws_of(epoch)[index * loader.batch_size : (index + 1) * loader.batch_size]
+    return [str(dataset.file(draw % len(dataset))) for draw in draws]

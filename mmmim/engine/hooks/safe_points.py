@@ -1,0 +1,114 @@
+"""Checkpoints when a signal or the clock asks for one."""
+
+import time
+from typing import Any
+
+import torch
+import torch.distributed
+from mmengine.dist import get_world_size
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmmim.engine.hooks.checkpoint import CheckpointHook
+from mmmim.engine.signals import DeafWorker, ToBeContinued, received_signal
+from mmmim.registry import HOOKS
+
+NOTHING, SAVE, STOP = range(3)
+
+
+@HOOKS.register_module()
+class SafePointHook(Hook):
+    """Writes a checkpoint at the end of a step if a signal came, and stops the run; or every M minutes.
+
+    All ranks stop after the same step: they agree by a reduction on the CPU that runs beside the next
+    step, so several ranks stop one step later than one. With accumulated gradients, the checkpoint
+    waits for the end of the update.
+
+    Args:
+        minutes: time between checkpoints, beside those of CheckpointHook; None writes none. The first
+            rank whose time is over decides.
+    """
+
+    priority = "LOWEST"  # after the schedules and the log of the step
+
+    def __init__(self, minutes: float | None = None) -> None:
+        if minutes is not None and minutes <= 0:
+            raise ValueError(f"SafePointHook: minutes must be positive, got {minutes}")
+        self.minutes = minutes
+        self._asked = NOTHING
+
+    def before_train(self, runner: Runner) -> None:
+        self._last = time.monotonic()
+        self._agreement = _Agreement()
+        self._asked = NOTHING
+        for loop in (runner.train_loop, runner.val_loop):
+            if loop is not None:
+                loop.dataloader.worker_init_fn = DeafWorker(loop.dataloader.worker_init_fn)
+
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        self._asked = max(self._asked, self._agreement.exchange(self._wanted()))
+        is_update = (runner.iter + 1) % runner.optim_wrapper._accumulative_counts == 0
+        if self._asked == NOTHING or not (is_update or self.is_last_train_iter(runner)):
+            return
+        name = _checkpoint_hook(runner).save_step(runner)
+        self._finish(runner, name)
+
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        if not hasattr(self, "_agreement"):
+            return  # a test
+        self._asked = max(self._asked, self._agreement.exchange(self._wanted()))
+        if self._asked == STOP:
+            runner.logger.warning("the validation is cut off; the resumed run does not repeat it")
+            self._finish(runner, _checkpoint_hook(runner).save_between_epochs(runner))
+
+    def _wanted(self) -> int:
+        if received_signal() is not None:
+            return STOP
+        is_due = self.minutes is not None and time.monotonic() - self._last > 60 * self.minutes
+        return SAVE if is_due else NOTHING
+
+    def _finish(self, runner: Runner, name: str) -> None:
+        if self._asked == STOP:
+            runner.logger.warning(f"stopped by a signal; continue with --resume, from '{name}'")
+            self._agreement.wait()  # a launcher ends all ranks when the first has ended
+            raise ToBeContinued
+        self._last = time.monotonic()
+        self._asked = NOTHING
+        runner.logger.info(f"saved '{name}'")
+
+
+class _Agreement:
+    """The largest number of all ranks, exchanged beside the next step."""
+
+    def __init__(self) -> None:
+        self._pending: tuple[Any, torch.Tensor] | None = None
+        several = get_world_size() > 1
+        self._group = torch.distributed.new_group(backend="gloo") if several else None
+
+    def exchange(self, number: int) -> int:
+        """Give a number, and get the maximum of those that all ranks gave at the call before."""
+        if self._group is None:
+            return number
+        found = NOTHING
+        if self._pending is not None:
+            work, largest = self._pending
+            work.wait()
+            found = int(largest)
+        largest = torch.tensor(number)
+        maximum = torch.distributed.ReduceOp.MAX
+        work = torch.distributed.all_reduce(largest, maximum, group=self._group, async_op=True)
+        self._pending = (work, largest)
+        return found
+
+    def wait(self) -> None:
+        """Wait for all ranks."""
+        if self._group is not None:
+            torch.distributed.barrier(group=self._group)
+
+
+def _checkpoint_hook(runner: Runner) -> CheckpointHook:
+    return next(hook for hook in runner.hooks if isinstance(hook, CheckpointHook))

@@ -1,0 +1,100 @@
+"""Updates that do nothing when a number is not finite, decided on the device."""
+
+from typing import Any
+
+import torch
+import torch.distributed
+from mmengine.dist import get_world_size
+from mmengine.optim import OptimWrapper
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+class StepGuard:
+    """Skips an update whose loss, on any rank, or gradient norm is not finite.
+
+    Weights, moments, the optimizer's step count and running statistics of batch norm stay as they were.
+    The norm must be finite when it is squared in float32, as Adam squares each gradient: a gradient of
+    1e26 would leave an infinite second moment for ever.
+
+    Fused optimizers get the decision as `found_inf`, as from a GradScaler, so no step waits for the
+    device. Other optimizers have no such argument: they cost one host-device sync per update.
+
+    Args:
+        wrapper: whose `backward` and `step` are guarded.
+        model: holds the statistics of batch norm.
+
+    Attributes:
+        skipped: scalar, 1 if the last update was skipped, else 0.
+        squared_norm: scalar, squared norm of all gradients of the last update.
+    """
+
+    def __init__(self, wrapper: OptimWrapper, model: nn.Module) -> None:
+        self._wrapper: Any = wrapper
+        self._step, self._backward = wrapper.step, wrapper.backward
+        self._parameters = [p for group in wrapper.optimizer.param_groups for p in group["params"]]
+        self._is_sharded = get_world_size() > 1 and hasattr(self._parameters[0], "whole_shape")
+        self._statistics = [
+            buffer
+            for module in model.modules()
+            if isinstance(module, _BatchNorm)
+            for buffer in module.buffers(recurse=False)
+        ]
+        self._before = [buffer.clone() for buffer in self._statistics]
+        self.skipped = self.squared_norm = torch.zeros((), device=self._parameters[0].device)
+        self._wrapper.step, self._wrapper.backward = self.step, self.backward
+
+    def remove(self) -> None:
+        """Leave the optimizer unguarded."""
+        self._wrapper.step, self._wrapper.backward = self._step, self._backward
+
+    def backward(self, loss: Tensor, **kwargs: Any) -> None:
+        """Backward pass; a loss that is not finite makes all gradients NaN, on all ranks."""
+        self._backward(loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan), **kwargs)
+
+    def step(self, **kwargs: Any) -> None:
+        """Update the parameters, or do nothing."""
+        gradients = [p.grad for p in self._parameters if p.grad is not None]
+        if gradients:
+            self.squared_norm = self._squared_norm(gradients)
+            self.skipped = (~self.squared_norm.isfinite()).float()
+            self._refuse(gradients)
+        self._step(**kwargs)
+        self._restore_statistics()
+
+    def _squared_norm(self, gradients: list[Tensor]) -> Tensor:
+        norms = torch._foreach_norm(gradients, 2, dtype=torch.float32)
+        squared = torch.linalg.vector_norm(torch.stack(norms)).square()
+        if self._is_sharded:  # each rank has a part of each gradient
+            torch.distributed.all_reduce(squared)
+        return squared
+
+    def _refuse(self, gradients: list[Tensor]) -> None:
+        """Let the optimizer skip the update if `skipped` is 1."""
+        optimizer = self._wrapper.optimizer
+        scaler = getattr(self._wrapper, "loss_scaler", None)
+        if scaler is not None and scaler.is_enabled():
+            # The scaler looks at the gradients itself, and lowers its scale.
+            torch._foreach_mul_(gradients, torch.where(self.skipped > 0, torch.nan, 1.0))
+        elif getattr(optimizer, "_step_supports_amp_scaling", False):
+            optimizer.grad_scale, optimizer.found_inf = None, self.skipped
+        elif self.skipped:
+            optimizer.zero_grad(set_to_none=True)  # optimizers pass over parameters without gradient
+
+    def _restore_statistics(self) -> None:
+        for now, before in zip(self._statistics, self._before, strict=True):
+            now.copy_(torch.where(self.skipped > 0, before, now))
+            before.copy_(now)
+
+
+def all_finite(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
+    """Whether all weights and moments are finite, on all ranks. Syncs with the device."""
+    tensors = [*model.parameters(), *model.buffers()]
+    tensors += [
+        v for state in optimizer.state.values() for v in state.values() if isinstance(v, Tensor)
+    ]
+    checked = [t.detach().isfinite().all() for t in tensors if t.is_floating_point() and t.numel()]
+    finite = torch.stack([c.to(checked[0].device) for c in checked]).all().int()
+    if get_world_size() > 1:
+        torch.distributed.all_reduce(finite, torch.distributed.ReduceOp.MIN)
+    return bool(finite)
