@@ -18,10 +18,12 @@ from mmmim import (  # noqa: E402
     transfer,
 )
 from mmmim.engine import hooks  # noqa: E402
+from mmmim.engine.resume import install_search  # noqa: E402
 from mmmim.version import __version__  # noqa: E402
 
 atomic.install_backend()
 checkpoints.install_reader()
+install_search()
 
 __all__ = [
     "__version__",

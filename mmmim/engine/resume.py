@@ -1,15 +1,18 @@
 """Which checkpoint a run continues, and whether it fits."""
 
 import difflib
+import logging
 import os
 import re
 from collections import defaultdict
 from pathlib import Path
 from typing import Any, cast
 
+import mmengine.runner
 from mmengine import Config
+from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import Runner, _flexible_runner, checkpoint, runner
 from torch import nn
 
 from mmmim.checkpoints import CheckpointMismatch, DamagedCheckpoint, read_file
@@ -82,6 +85,20 @@ def find_newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
         _set_aside(path)
         lines.append(f"{reason}. It is renamed to {path.name}{DAMAGED}, and '{newest}' is continued")
     return newest, lines
+
+
+def install_search() -> None:
+    """Let mmengine's own `--resume` continue the newest whole checkpoint too."""
+
+    def find_latest_checkpoint(path: str) -> str | None:
+        newest, lines = find_newest_whole(Path(path))
+        for line in lines:
+            print_log(line, "current", logging.WARNING)
+        return None if newest is None else str(newest)
+
+    # These modules have imported it by name.
+    for module in (checkpoint, runner, _flexible_runner, mmengine.runner):
+        module.find_latest_checkpoint = find_latest_checkpoint  # type: ignore[attr-defined]
 
 
 def _number(path: Path) -> int:

@@ -38,6 +38,8 @@ def set_resume(cfg: Config, resume: str | None) -> list[str]:
         ValueError: PATH has no state of a run.
     """
     folder = checkpoint_folder(cfg)
+    if resume is None and cfg.get("resume"):  # set in the config
+        resume = cfg.get("load_from") or "auto"
     if resume is None:
         if list_checkpoints(folder):
             raise FileExistsError(

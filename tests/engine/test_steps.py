@@ -20,6 +20,7 @@ def test_the_order_is_the_documented_one():
         "choose_epochs",
         "choose_start",
         "choose_precision",
+        "make_reliable",
         "shard_weights",
         "drop_validation",
         "choose_batch",

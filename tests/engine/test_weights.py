@@ -17,12 +17,12 @@ def test_results_are_not_written_over(tmp_path):
     weights.set_resume(cfg, "auto")  # there is nothing to resume
     assert cfg.load_from == "weights.pth"
     assert not cfg.get("resume")
-    (tmp_path / "epoch_1.pth").touch()
-    (tmp_path / "last_checkpoint").write_text(str(tmp_path / "epoch_1.pth"))
+    torch.save(dict(state_dict={}, meta=dict(iter=3, epoch=1)), tmp_path / "epoch_1.pth")
     with pytest.raises(FileExistsError, match=r"--resume.*another --work-dir"):
         weights.set_resume(cfg, None)
     weights.set_resume(cfg, "auto")
     assert cfg.resume
+    assert cfg.load_from == str(tmp_path / "epoch_1.pth")
     with pytest.raises(FileNotFoundError, match=r"nowhere\.pth"):
         weights.set_resume(cfg, "nowhere.pth")
 
@@ -70,9 +70,7 @@ def test_a_vit_without_image_size_takes_that_of_the_weights_to_come(wide_table):
     tested = detector(dict(type="mmmim.ViT", init_cfg=dict(checkpoint="gone.pth")))
     weights.prepare_test(tested, str(wide_table))
     assert tested.model.backbone == dict(type="mmmim.ViT", img_size=128)
-    resumed = detector(dict(type="mmmim.ViT"), resume=True, load_from=None)
-    resumed.work_dir = str(wide_table.parent)
-    (wide_table.parent / "last_checkpoint").write_text(str(wide_table))
+    resumed = detector(dict(type="mmmim.ViT"), resume=True, load_from=str(wide_table))
     for source in (cfg, resumed):
         steps.take_image_size(source, RunOptions())
         assert source.model.backbone.img_size == 128
