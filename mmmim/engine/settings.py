@@ -359,8 +359,8 @@ def check_written(cfg: Config) -> None:
         for path, value in _below(name, cfg[name]):
             if isinstance(value, UNWRITABLE) and not cfg._imported_names:
                 raise ValueError(
-                    f"{path} is the Python object {value.__name__}, which mmengine cannot write into the "
-                    "work dir: remove it, or register a function and write its name"
+                    f"{path} is the Python object {value.__name__}, which mmengine cannot write to "
+                    "the work dir: remove it, or register a function and write its name"
                 )
 
 
