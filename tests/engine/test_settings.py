@@ -19,7 +19,10 @@ from mmmim.engine import steps as steps_module
 from mmmim.engine.config import config_folder, find_config
 from mmmim.engine.keys import accepted_keys, parameters, top_level_keys
 from mmmim.engine.settings import apply_options, check_options, check_settings, fit_workers
+from mmmim.experiments.demo import CONTINUE
 from tests.engine.configs import config
+from tests.smoke.launching import ONE_EPOCH
+from tests.smoke.test_training import PRETRAIN, TRANSFER
 
 ROOT = Path(__file__).parents[2]
 MAE, PIXMIM, PHOTOS = "mae/vit-b", "pixmim/vit-b", "tiny/pixmim_vit_photos"
@@ -128,13 +131,14 @@ PRETRAINING = """
     work_dir=here experiment_name=first log_level=WARNING find_unused_parameters=True compile=True
     randomness.seed=3 randomness.deterministic=True randomness.diff_rank_seed=True
     optim_wrapper.clip_grad.max_norm=1.0 optim_wrapper.clip_grad.type=value optim_wrapper.dtype=float16
-    optim_wrapper.loss_scale=512. optim_wrapper.accumulative_counts=2 optim_wrapper.optimizer.fused=False
-    optim_wrapper.optimizer.betas=(0.9,0.99) optim_wrapper.paramwise_cfg.layer_decay=0.9
+    optim_wrapper.loss_scale=512. optim_wrapper.accumulative_counts=2
+    optim_wrapper.optimizer.fused=False optim_wrapper.optimizer.betas=(0.9,0.99) optim_wrapper.paramwise_cfg.layer_decay=0.9
     optim_wrapper.paramwise_cfg.custom_keys.norm=0.0 optim_wrapper.paramwise_cfg.norm_decay_mult=0.0
     train_dataloader.timeout=60 train_dataloader.prefetch_factor=4 train_dataloader.batch_size=4
     train_dataloader.num_workers=0 train_dataloader.num_batch_per_epoch=3 train_dataloader.shuffle=False
     train_dataloader.multiprocessing_context=spawn train_dataloader.worker_init_fn.type=some_function
-    train_dataloader.dataset.data_root=2024 train_dataloader.dataset.data_prefix= auto_scale_lr.enable=True
+    train_dataloader.dataset.data_root=2024 train_dataloader.dataset.data_prefix=
+    auto_scale_lr.enable=True
     train_dataloader.dataset.extensions=(.tif,) train_dataloader.collate_fn.type=pseudo_collate
     train_dataloader.dataset.pipeline.0.ratio=(0.5,2) train_dataloader.sampler.seed=3
     default_hooks.checkpoint.save_best=auto default_hooks.checkpoint.interval=2
@@ -144,7 +148,8 @@ PRETRAINING = """
     custom_hooks.6.interval=5 custom_hooks.5.share=0.5 custom_hooks.5.priority=LOW custom_hooks=None
     env_cfg.resource_limit=4096 env_cfg.dist_cfg.backend=gloo env_cfg.mp_cfg.opencv_num_threads=1
     visualizer.vis_backends.0.type=TensorboardVisBackend visualizer.vis_backends.0.save_dir=here
-    visualizer.name=mine log_processor.num_digits=3 param_scheduler.0.end=3 param_scheduler.1.eta_min=1e-5
+    visualizer.name=mine log_processor.num_digits=3
+    param_scheduler.0.end=3 param_scheduler.1.eta_min=1e-5
     param_scheduler.1.eta_min_ratio=0.01 param_scheduler.0.verbose=True param_scheduler=None
     model_wrapper_cfg.type=MMDistributedDataParallel data_preprocessor.type=ImgDataPreprocessor
     activation_checkpointing=[backbone] train_dataloader._delete_=True tta_model.type=X
@@ -274,6 +279,20 @@ def test_the_options_of_the_docs_are_accepted(name, options):
 )
 def test_the_options_of_messages_and_of_the_heads_of_configs_are_accepted(name, options):
     load_config(name, parse(*options.split()))
+
+
+TESTED = [
+    ("tiny/pixmim_vit_scenes", PRETRAIN),
+    ("tiny/pixmim_vit_scenes", CONTINUE),
+    ("tiny/mae_vit_scenes", ONE_EPOCH),
+    *((name.removeprefix("configs/").removesuffix(".py"), case[0]) for name, case in TRANSFER.items()),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), TESTED)
+def test_the_options_of_the_demo_and_of_the_tests_are_accepted(name, options):
+    cfg = load_config(name, parse(*options))
+    check_settings(cfg)
 
 
 @pytest.mark.parametrize(
