@@ -59,7 +59,8 @@ class Options(dict):
     def value(self, cfg: Config, key: str) -> Any:
         """A path, or what would otherwise be a string without its spaces, as it was written."""
         parsed, text = self[key], self.text.get(key)
-        if text is None or parsed is None or text[:1] in ("[", "("):
+        is_list = isinstance(parsed, (list, tuple)) and text is not None and text[:1] in ("[", "(")
+        if text is None or parsed is None or is_list:
             return parsed
         present = look_up(cfg, key)
         is_path = PATHS.search(key) or (isinstance(present, str) and "/" in present)

@@ -132,7 +132,8 @@ PRETRAINING = """
     randomness.seed=3 randomness.deterministic=True randomness.diff_rank_seed=True
     optim_wrapper.clip_grad.max_norm=1.0 optim_wrapper.clip_grad.type=value optim_wrapper.dtype=float16
     optim_wrapper.loss_scale=512. optim_wrapper.accumulative_counts=2
-    optim_wrapper.optimizer.fused=False optim_wrapper.optimizer.betas=(0.9,0.99) optim_wrapper.paramwise_cfg.layer_decay=0.9
+    optim_wrapper.optimizer.fused=False optim_wrapper.optimizer.betas=(0.9,0.99)
+    optim_wrapper.paramwise_cfg.layer_decay=0.9
     optim_wrapper.paramwise_cfg.custom_keys.norm=0.0 optim_wrapper.paramwise_cfg.norm_decay_mult=0.0
     train_dataloader.timeout=60 train_dataloader.prefetch_factor=4 train_dataloader.batch_size=4
     train_dataloader.num_workers=0 train_dataloader.num_batch_per_epoch=3 train_dataloader.shuffle=False
@@ -302,6 +303,7 @@ def test_the_options_of_the_demo_and_of_the_tests_are_accepted(name, options):
         ("train_dataloader.dataset.data_root=/my photos/a,b", "/my photos/a,b"),
         ("train_dataloader.dataset.data_root=1e5", "1e5"),
         ("train_dataloader.dataset.data_root=photos (1", "photos (1"),
+        ("train_dataloader.dataset.data_root=(1) my photos", "(1) my photos"),
         ("train_dataloader.dataset.data_prefix=007", "007"),
         ("load_from=/a b/c.pth", "/a b/c.pth"),
         ("load_from=None", None),
