@@ -29,6 +29,7 @@ def renamed_arguments(**new_names: str) -> Callable[[F], F]:
                 kwargs[new] = kwargs.pop(old)
             return function(*args, **kwargs)
 
+        call.old_names = tuple(new_names)  # type: ignore[attr-defined]
         return call  # type: ignore[return-value]
 
     return decorate

@@ -3,7 +3,7 @@
 import argparse
 import os
 
-from mmengine import DictAction
+from mmmim.engine.settings import OptionsAction
 
 LAUNCHERS = ("none", "pytorch", "slurm", "mpi")
 
@@ -38,7 +38,7 @@ def add_cfg_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cfg-options",
         nargs="+",
-        action=DictAction,
+        action=OptionsAction,
         default={},
         metavar="KEY=VALUE",
         help="override settings of the config, for example train_dataloader.num_workers=8",

@@ -2,13 +2,12 @@
 
 import argparse
 
-from mmengine import Config
 from mmengine.registry import DefaultScope
 from rich.console import Console
 from rich.table import Table
 
 from mmmim.cli.arguments import add_cfg_options, add_config
-from mmmim.engine import find_config
+from mmmim.engine import load_config
 from mmmim.registry import MODELS, OPTIM_WRAPPER_CONSTRUCTORS
 
 
@@ -18,8 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    cfg = Config.fromfile(find_config(args.config))
-    cfg.merge_from_dict(args.cfg_options)
+    cfg = load_config(args.config, args.cfg_options)
     wrapper = cfg.optim_wrapper
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         model = MODELS.build(cfg.model)

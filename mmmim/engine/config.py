@@ -6,6 +6,8 @@ from typing import Any
 
 from mmengine import Config
 
+from mmmim.engine.settings import apply_options
+
 PACKAGE = Path(__file__).parent.parent
 
 
@@ -60,11 +62,11 @@ def load_config(
 
     Raises:
         FileNotFoundError: see `find_config`.
+        ValueError: see `apply_options`.
     """
     path = find_config(name)
     cfg = Config.fromfile(path)
-    if cfg_options:
-        cfg.merge_from_dict(cfg_options)
+    apply_options(cfg, cfg_options or {})
     cfg.launcher = launcher
     # The folder is part of it: several methods have a recipe of the same name.
     default = f"work_dirs/{path.resolve().parent.name}/{path.stem}{suffix}"

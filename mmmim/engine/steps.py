@@ -11,7 +11,7 @@ import torch
 from mmengine import Config
 
 from mmmim.data.checks import check_classes, check_data_roots
-from mmmim.engine import batch, distribution, reliability, schedule, weights
+from mmmim.engine import batch, distribution, reliability, schedule, settings, weights
 from mmmim.methods.maskalign import set_teacher
 
 
@@ -54,6 +54,18 @@ class RunOptions:
 
 
 Step = Callable[[Config, RunOptions], None]
+
+
+def check_settings(cfg: Config, options: RunOptions) -> None:
+    """Refuse settings that do nothing or that no training can have; `num_workers=0` needs no more."""
+    settings.check_settings(cfg)
+    settings.fit_workers(cfg)
+
+
+def check_test_settings(cfg: Config, options: RunOptions) -> None:
+    """The part of `check_settings` that a test needs."""
+    settings.check_written(cfg)
+    settings.fit_workers(cfg)
 
 
 def choose_teacher(cfg: Config, options: RunOptions) -> None:
@@ -170,6 +182,7 @@ def keep_predictions(cfg: Config, options: RunOptions) -> None:
 
 
 TRAIN_STEPS: tuple[Step, ...] = (
+    check_settings,  # first: the steps below divide by and multiply what it checks
     choose_teacher,
     choose_epochs,  # before steps are multiplied by accumulation
     choose_start,  # before anything that takes long: it refuses early
@@ -185,6 +198,7 @@ TRAIN_STEPS: tuple[Step, ...] = (
     wrap_for_processes,  # last: it may start the process group
 )
 TEST_STEPS: tuple[Step, ...] = (
+    check_test_settings,
     choose_checkpoint,
     keep_predictions,
     check_test_data,

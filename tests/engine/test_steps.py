@@ -16,6 +16,7 @@ def names(steps) -> list[str]:
 
 def test_the_order_is_the_documented_one():
     assert names(TRAIN_STEPS) == [
+        "check_settings",
         "choose_teacher",
         "choose_epochs",
         "choose_start",
@@ -31,6 +32,7 @@ def test_the_order_is_the_documented_one():
         "wrap_for_processes",
     ]
     assert names(TEST_STEPS) == [
+        "check_test_settings",
         "choose_checkpoint",
         "keep_predictions",
         "check_test_data",
