@@ -13,7 +13,7 @@ from mmengine import Config
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner, _flexible_runner, checkpoint, runner
-from torch import nn
+from torch import Tensor, nn
 
 from mmmim.checkpoints import CheckpointMismatch, DamagedCheckpoint, read_file
 from mmmim.engine.distribution import launched_rank
@@ -145,8 +145,14 @@ def _check_state_dict(runner: Runner, checkpoint: dict[str, Any]) -> None:
         for name in (*ours, *(n for n in theirs if n not in ours and n not in buffers))
         if ours.get(name) != theirs.get(name)
     ]
+    if not wrong and (broken := [name for name, value in state.items() if not _is_finite(value)]):
+        raise _mismatch(f"the weight {broken[0]} is not finite")
     if wrong:
         raise _mismatch(f"{len(wrong)} weights differ: {'; '.join(wrong[:3])}")
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, Tensor) or bool(value.isfinite().all())
 
 
 def _shapes(model: nn.Module) -> tuple[dict[str, tuple[int, ...]], set[str]]:
@@ -179,7 +185,14 @@ def _check_optimizer(optimizer: Any, checkpoint: dict[str, Any]) -> None:
     for index, parameter in enumerate(parameters):
         shape = tuple(getattr(parameter, "whole_shape", parameter.shape))
         for name, value in saved["state"].get(index, {}).items():
-            if getattr(value, "ndim", 0) and tuple(value.shape) != shape:
+            if not isinstance(value, Tensor):
+                continue
+            if not value.isfinite().all():
+                raise _mismatch(
+                    f"the moment {name} of parameter {index} is not finite, so it is never updated "
+                    "again (resume from an older checkpoint with --resume PATH)"
+                )
+            if value.ndim and tuple(value.shape) != shape:
                 raise _mismatch(
                     f"the moment {name} of parameter {index} is {tuple(value.shape)}, and the "
                     f"parameter {shape}"

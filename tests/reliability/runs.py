@@ -65,7 +65,8 @@ def pretraining(photos: Path, work_dir: Path, epochs: int = 3, **changes: Any) -
             "train_cfg.max_epochs": epochs,
             "default_hooks.logger.interval": 1,
             "default_hooks.checkpoint.interval": 1,
-            "param_scheduler": [dict(type="CosineAnnealingLR", T_max=60, by_epoch=False)],
+            "log_processor.window_size": 1,
+            "param_scheduler": [dict(type="CosineAnnealingLR", T_max=60, end=60, by_epoch=False)],
             **changes,
         }
     )

@@ -80,6 +80,10 @@ class BadStepHook(Hook):
             return torch.zeros(2)
         return torch.stack([self._guard.skipped, self._guard.squared_norm])
 
+    def is_skipped(self, record: Record) -> bool:
+        """Whether the update of the step was skipped."""
+        return bool(record.measured[0])
+
     def see(self, runner: Runner, records: list[Record]) -> None:
         """Act on the steps that were logged. All ranks call it with the same steps.
 

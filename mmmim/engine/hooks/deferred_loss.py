@@ -35,6 +35,9 @@ class Watcher(Protocol):
     def measure(self) -> Tensor:
         """Numbers of the step that ended, on the device, (N,)."""
 
+    def is_skipped(self, record: Record) -> bool:
+        """Whether the losses of a step are left out of the log."""
+
     def see(self, runner: Runner, records: list[Record]) -> None:
         """The steps that are logged now."""
 
@@ -109,10 +112,13 @@ class DeferredLossHook(Hook):
         records = []
         for iteration, row in zip(self._iterations, torch.cat([mean, values], 1).tolist(), strict=True):
             means = dict(zip(self._names, row[:count], strict=True))
-            for name, value in means.items():
-                runner.message_hub.update_scalar(f"train/{name}", value)
             own = dict(zip(self._names, row[count : 2 * count], strict=True))
-            records.append(Record(iteration, means, own, row[2 * count :]))
+            record = Record(iteration, means, own, row[2 * count :])
+            records.append(record)
+            # One NaN would make the averages of the log NaN for a whole window.
+            if self.watcher is None or not self.watcher.is_skipped(record):
+                for name, value in means.items():
+                    runner.message_hub.update_scalar(f"train/{name}", value)
         self._kept, self._iterations = [], []
         if self.watcher is not None:
             self.watcher.see(runner, records)
