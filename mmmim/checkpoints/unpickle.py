@@ -19,7 +19,7 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 # An operation creates at most one small object. ViT-H with AdamW's moments takes 100,000 operations.
-MAX_OPERATIONS = 2_000_000
+MAX_OPERATIONS = 1_000_000
 # What a call counts as: it takes longer, and creates larger objects.
 CALL_OPERATIONS = 10
 # Bytes of short texts, whose characters take up to 4 bytes each in memory. A longer text must be Latin-1,
@@ -100,7 +100,8 @@ class CheckpointUnpickler(_Unpickler):
         self, file: IO[bytes], find_storage: Callable[[Any], Storage] | None, size: int
     ) -> None:
         super().__init__(file, encoding="latin1")  # of Python 2's arrays (detectron2's model zoo)
-        self._file_readline = lambda: file.readline(MAX_LINE)
+        self.read = file.read
+        self.readline = lambda: file.readline(MAX_LINE)
         self._find_storage = find_storage
         self._bytes_left = 2 * size + SHARED_BYTES
         self._text_left = MAX_TEXT
@@ -108,7 +109,23 @@ class CheckpointUnpickler(_Unpickler):
         self._allowed = _TABLE | {name: getattr(self, method) for name, method in _METHODS.items()}
         # Classes are created by `_new` alone, without arguments.
         self._callable = {id(f) for f in self._allowed.values() if not isinstance(f, type)}
-        self.dispatch = _CountingDispatch(self)
+
+    def load(self) -> Any:
+        """The object of the pickle."""
+        self.metastack: list[list[Any]] = []
+        self.stack: list[Any] = []
+        self.append = self.stack.append
+        self.proto = 0
+        try:
+            while operation := self.read(1):
+                self.count()
+                run = _OPERATIONS.get(operation[0])
+                if run is None:
+                    raise ValueError(f"the operation {operation!r} of its pickle is not supported")
+                run(self)
+        except pickle._Stop as stop:  # type: ignore[attr-defined]
+            return stop.value
+        raise EOFError("it is cut off")
 
     def count(self, operations: int = 1) -> None:
         """Count operations."""
@@ -280,21 +297,6 @@ class CheckpointUnpickler(_Unpickler):
         _require(self._text_left >= 0, f"it holds more than {MAX_TEXT} bytes of text")
 
 
-class _CountingDispatch(dict):
-    """Operation -> its function, with every look-up counted."""
-
-    def __init__(self, unpickler: CheckpointUnpickler) -> None:
-        super().__init__(_OPERATIONS)
-        self._count = unpickler.count
-
-    def __getitem__(self, operation: int) -> Any:
-        self._count()
-        try:
-            return super().__getitem__(operation)
-        except KeyError:
-            raise ValueError(f"the operation {operation:#x} of its pickle is not supported") from None
-
-
 def _operations() -> dict[int, Callable[[Any], None]]:
     """The operations of `CheckpointUnpickler`; those of no genuine file are left out."""
     base = _Unpickler.dispatch
@@ -358,9 +360,9 @@ def _storage_types() -> dict[str, torch.dtype]:
         "ComplexFloatStorage": torch.complex64,
         "ComplexDoubleStorage": torch.complex128,
     }
-    later = (torch.uint16, torch.uint32, torch.uint64)
-    later += (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz)
-    types = {str(t).removeprefix("torch."): t for t in (*named.values(), *later)}
+    unsigned = (torch.uint16, torch.uint32, torch.uint64)
+    small = (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz)
+    types = {str(t).removeprefix("torch."): t for t in (*named.values(), *unsigned, *small)}
     return {**named, **types, "UntypedStorage": torch.uint8}
 
 
