@@ -32,7 +32,9 @@ def same(ours, theirs) -> bool:
         bits = [value.detach().contiguous().flatten().view(torch.uint8) for value in (ours, theirs)]
         return equal and torch.equal(*bits)
     if isinstance(theirs, np.ndarray):
-        return ours.dtype == theirs.dtype and ours.shape == theirs.shape and bool((ours == theirs).all())
+        return (
+            ours.dtype == theirs.dtype and ours.shape == theirs.shape and bool((ours == theirs).all())
+        )
     if isinstance(theirs, dict):
         pairs = zip(ours.items(), theirs.items(), strict=True)
         return all(k == m and same(v, w) for (k, v), (m, w) in pairs)
@@ -40,7 +42,9 @@ def same(ours, theirs) -> bool:
         typed = type(ours) is type(theirs) and len(ours) == len(theirs)
         return typed and all(map(same, ours, theirs))
     if isinstance(theirs, (HistoryBuffer, argparse.Namespace)):
-        return type(ours) is type(theirs) and same(vars(ours), vars(theirs))
+        # mmengine drops `statistics_methods` when it unpickles.
+        given = {k: v for k, v in vars(ours).items() if k != "statistics_methods"}
+        return type(ours) is type(theirs) and same(given, vars(theirs))
     return type(ours) is type(theirs) and ours == theirs
 
 
@@ -61,7 +65,9 @@ def test_every_type_of_numbers(tmp_path, dtype):
     tied = {"a": values, "b": values, "view": values[1], "turned": values.transpose(0, 2)}
     parts = {"scalar": values[0, 0, 1], "none": values[:0], "stepped": values[:, ::2]}
     parts["expanded"] = values[:1].expand(50, 3, 4)
-    check(tmp_path, {**tied, **parts, "dtype": values.dtype})
+    # torch itself cannot read the later types from its old format.
+    savers = SAVERS if dtype in DTYPES[:12] else {k: v for k, v in SAVERS.items() if k != "legacy"}
+    check(tmp_path, {**tied, **parts, "dtype": values.dtype}, savers)
 
 
 NUMPY_TYPES = "f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 c8 c16 ? S3 U3".split()
@@ -70,7 +76,13 @@ NUMPY_TYPES = "f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 c8 c16 ? S3 U3".split()
 @pytest.mark.parametrize("code", NUMPY_TYPES)
 def test_every_type_of_arrays(tmp_path, code):
     values = np.arange(6).reshape(2, 3).astype(code)
-    content = {"a": values, "f": np.asfortranarray(values), "s": values[0, 1], "e": values[:0], "t": values.T}
+    content = {
+        "a": values,
+        "f": np.asfortranarray(values),
+        "s": values[0, 1],
+        "e": values[:0],
+        "t": values.T,
+    }
     check(tmp_path, content)
     for protocol in range(6):
         path = tmp_path / "arrays.pkl"
@@ -99,7 +111,9 @@ def test_plain_values(tmp_path):
 def test_detectron2_weights_of_python_2(tmp_path, protocol):
     """Python 2 wrote bytes as text."""
     values = np.arange(6, dtype=np.float32)
-    written = pickle.dumps({"model": {"x": values}, "__author__": "someone"}, protocol, fix_imports=True)
+    written = pickle.dumps(
+        {"model": {"x": values}, "__author__": "someone"}, protocol, fix_imports=True
+    )
     (tmp_path / "model.pkl").write_bytes(written)
     assert torch.equal(read_checkpoint(tmp_path / "model.pkl")["x"], torch.arange(6.0))
 

@@ -9,6 +9,7 @@ Each file belongs to a kind and has an expected outcome:
   empty     it can be read, and holds no weights
   loads     it can be read, and is harmless
 """
+# ruff: noqa: E501  (one line for each way)
 
 import gzip
 import io
