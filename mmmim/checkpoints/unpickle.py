@@ -22,16 +22,16 @@ from torch import Tensor
 MAX_OPERATIONS = 1_000_000
 # What a call counts as: it takes longer, and creates larger objects.
 CALL_OPERATIONS = 10
-# Bytes of short texts, whose characters take up to 4 bytes each in memory. A longer text must be Latin-1,
-# one byte per character, in which arrays are written by protocol 2.
+# Bytes of short texts, whose characters take up to 4 bytes each in memory. A longer text must be
+# Latin-1, one byte per character, in which protocol 2 writes arrays.
 MAX_TEXT = 1 << 27
 LONG_TEXT = 1 << 20
 # Longest line of protocol 0.
 MAX_LINE = 1 << 24
 # Longest key of a dict, and longest name of a weight.
 MAX_NAME = 10_000
-# Tensors may share a storage, as tied weights do, but not claim much more than the file holds: twice its
-# size and this.
+# Tensors may share a storage, as tied weights do, but not claim much more than the file holds: twice
+# its size and this.
 SHARED_BYTES = 1 << 26
 # torch's own limit.
 MAX_DIMENSIONS = 64
@@ -301,8 +301,8 @@ def _operations() -> dict[int, Callable[[Any], None]]:
     """The operations of `CheckpointUnpickler`; those of no genuine file are left out."""
     base = _Unpickler.dispatch
     unused = b"".join(
-        (pickle.INST, pickle.OBJ, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NEWOBJ_EX)
-        + (pickle.FROZENSET, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER)
+        [pickle.INST, pickle.OBJ, pickle.EXT1, pickle.EXT2, pickle.EXT4]
+        + [pickle.NEWOBJ_EX, pickle.FROZENSET, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER]
     )
     kept: dict[int, Any] = {op: load for op, load in base.items() if op not in unused}
     ours = CheckpointUnpickler
@@ -345,7 +345,7 @@ def _is_count(number: Any) -> bool:
 
 
 def _storage_types() -> dict[str, torch.dtype]:
-    """Names of storages and of types of numbers. Quantized and sub-byte types crash or lack operators."""
+    """Names of storages and dtypes. Quantized dtypes crash torch, sub-byte ones lack operators."""
     named = {
         "DoubleStorage": torch.float64,
         "FloatStorage": torch.float32,

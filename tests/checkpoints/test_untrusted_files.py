@@ -1,8 +1,8 @@
 """Every file of the corpus against every function that reads one.
 
-A child process, forked after the imports, reads a file by all of them. It must not run the file's code, be
-killed, take long, or take more memory than twice the file's size and 1 GB. Its errors have one line, which
-names the file.
+A child process, forked after the imports, reads a file by all of them. It must not run the file's
+code, be killed, take long, or take more memory than twice the file's size and 1 GB. Its errors have one
+line, which names the file.
 """
 
 import gc

@@ -1,4 +1,5 @@
 """Pickled values that run code when they are unpickled. Each creates the file SENTINEL."""
+# ruff: noqa: E501  (one line for each way)
 
 import marshal
 import pickle
