@@ -300,10 +300,8 @@ class CheckpointUnpickler(_Unpickler):
 def _operations() -> dict[int, Callable[[Any], None]]:
     """The operations of `CheckpointUnpickler`; those of no genuine file are left out."""
     base = _Unpickler.dispatch
-    unused = b"".join(
-        [pickle.INST, pickle.OBJ, pickle.EXT1, pickle.EXT2, pickle.EXT4]
-        + [pickle.NEWOBJ_EX, pickle.FROZENSET, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER]
-    )
+    unused = pickle.INST + pickle.OBJ + pickle.EXT1 + pickle.EXT2 + pickle.EXT4
+    unused += pickle.NEWOBJ_EX + pickle.FROZENSET + pickle.NEXT_BUFFER + pickle.READONLY_BUFFER
     kept: dict[int, Any] = {op: load for op, load in base.items() if op not in unused}
     ours = CheckpointUnpickler
     kept |= {

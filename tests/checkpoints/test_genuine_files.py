@@ -142,7 +142,8 @@ def test_every_optimizer(tmp_path, name):
 
 
 SCHEDULERS = {
-    "StepLR": dict(step_size=1), "MultiStepLR": dict(milestones=[1, 2]), "ConstantLR": {}, "LinearLR": {},
+    "StepLR": dict(step_size=1), "MultiStepLR": dict(milestones=[1, 2]),
+    "ConstantLR": {}, "LinearLR": {},
     "ExponentialLR": dict(gamma=0.9), "CosineAnnealingLR": dict(T_max=3), "PolynomialLR": {},
     "CosineAnnealingWarmRestarts": dict(T_0=2), "ReduceLROnPlateau": {},
     "OneCycleLR": dict(max_lr=1.0, total_steps=9), "LambdaLR": dict(lr_lambda=lambda epoch: 1.0),
