@@ -21,6 +21,7 @@ from mmmim.checkpoints.load import (
     LoadReport,
     PretrainedBackbone,
     convert_file,
+    convert_weights,
     load_backbone,
     position_grid,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "UntrustedCheckpoint",
     "convert",
     "convert_file",
+    "convert_weights",
     "detect_format",
     "export",
     "find_format",

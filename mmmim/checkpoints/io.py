@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlparse
 
 import mmengine.runner.checkpoint
 import numpy as np
@@ -17,10 +18,12 @@ from torch import Tensor
 
 from mmmim.atomic import write_atomically
 from mmmim.checkpoints.torch_file import ZIP_MAGIC, read_pickles, read_zip
-from mmmim.checkpoints.unpickle import UntrustedCheckpoint
+from mmmim.checkpoints.unpickle import MAX_DIMENSIONS, UntrustedCheckpoint
 
 # Keys that hold the weights; a file without any of them is the weights itself.
 WRAPPERS = ("state_dict", "model", "module", "teacher")
+# Bytes of a safetensors header, whose tensors take 20 times as much memory: for 40,000 tensors.
+MAX_HEADER = 1 << 22
 
 
 class DamagedCheckpoint(ValueError):
@@ -50,11 +53,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         raise ValueError(
             f"'{path}' holds a {type(content).__name__}; expected weights: save its state_dict()"
         )
-    state = {k: torch.as_tensor(v) for k, v in content.items() if isinstance(v, (Tensor, np.ndarray))}
+    weights = {k: _as_tensor(v) for k, v in content.items() if type(k) is str}
+    state = {k: v for k, v in weights.items() if v is not None}
     if not state:
         raise ValueError(
             f"'{path}' holds no weights: expected tensors at its top level or below one of "
-            f"{', '.join(WRAPPERS)}; its first keys are {list(content)[:5]}"
+            f"{', '.join(WRAPPERS)}; its first keys are {str(list(content)[:5])[:200]}"
         )
     if all(k.startswith("module.") for k in state):
         state = {k.removeprefix("module."): v for k, v in state.items()}
@@ -92,7 +96,7 @@ def read_file(path: str | os.PathLike[str]) -> Any:
         raise FileNotFoundError(f"no checkpoint file '{path}'")
     with path.open("rb") as file, _named(f"'{path}'"):
         if _is_safetensors(file):
-            return safetensors.torch.load_file(path)
+            return _read_safetensors(path, header=int.from_bytes(file.read(8), "little"))
         return _read_open(file)
 
 
@@ -124,12 +128,23 @@ def install_reader() -> None:
             content["meta"].pop("config", None)
         return content
 
+    def load_url(
+        url: str, model_dir: str | None = None, map_location: Any = None, progress: bool = True
+    ) -> Any:
+        folder = Path(model_dir or Path(torch.hub.get_dir(), "checkpoints"))
+        file = folder / Path(urlparse(url).path).name
+        if not file.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(url, str(file), progress=progress)
+        return load(file)
+
     if not hasattr(mmengine.runner.checkpoint, "_safe_torch_load"):
         raise ImportError(
             "this mmengine reads checkpoints in an unknown way: install onedl-mmengine as "
             "requirements/ pins it"
         )
     mmengine.runner.checkpoint._safe_torch_load = load
+    mmengine.runner.checkpoint.load_url = load_url  # torch.hub's unpickles all
 
 
 @contextmanager
@@ -144,9 +159,10 @@ def _named(name: str) -> Iterator[None]:
             f"import and call: --trust {error}"
         ) from None
     except Exception as error:  # a damaged file provokes any
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        first = str(error)[:200].partition("\n")[0] or type(error).__name__
+        reason = "".join(c if c.isprintable() else " " for c in first)
         raise DamagedCheckpoint(
-            f"{name} cannot be read as a checkpoint, it is damaged or of another format: {reason:.200}"
+            f"{name} cannot be read as a checkpoint, it is damaged or of another format: {reason}"
         ) from error
 
 
@@ -165,3 +181,20 @@ def _is_safetensors(file: IO[bytes]) -> bool:
     found = file.read(9)[8:] == b"{"
     file.seek(0)
     return found
+
+
+def _read_safetensors(path: Path, header: int) -> dict[str, Tensor]:
+    if header > MAX_HEADER:
+        raise ValueError(f"its header claims {header} bytes")
+    content = safetensors.torch.load_file(path)
+    if any(value.ndim > MAX_DIMENSIONS for value in content.values()):
+        raise ValueError(f"a tensor has more than {MAX_DIMENSIONS} dimensions")
+    return content
+
+
+def _as_tensor(value: Any) -> Tensor | None:
+    """A tensor, or an array of numbers that torch has; else None."""
+    if isinstance(value, np.ndarray):
+        numbers = value.dtype.kind in "biufc" and value.dtype.char not in "gG"  # long doubles
+        value = torch.as_tensor(value) if numbers else None
+    return value if isinstance(value, Tensor) else None

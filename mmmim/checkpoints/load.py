@@ -76,11 +76,22 @@ def convert_file(path: str | Path) -> tuple[State, list[str]]:
         FileNotFoundError: no such file.
         ValueError: no checkpoint, or one that `convert` refuses.
     """
-    state = read_checkpoint(path)
+    return convert_weights(read_checkpoint(path), path)
+
+
+def convert_weights(state: State, path: str | Path) -> tuple[State, list[str]]:
+    """`convert` the weights that were read from a file; errors name it.
+
+    Raises:
+        ValueError: `convert` refuses them.
+    """
     try:
         return convert(state)
     except ValueError as error:
         raise ValueError(f"'{path}': {error}") from error
+    except (LookupError, RuntimeError, TypeError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"'{path}': its weights have names or shapes of no model: {reason}") from error
 
 
 def load_backbone(module: nn.Module, checkpoint: str) -> LoadReport:

@@ -4,19 +4,22 @@ import struct
 import sys
 import zipfile
 from dataclasses import dataclass
-from io import BytesIO
+from io import BufferedReader
 from typing import IO, Any
 
 import torch
 from torch import Tensor
 
-from mmmim.checkpoints.unpickle import MAX_TEXT, CheckpointUnpickler, ScriptObject
+from mmmim.checkpoints.unpickle import CheckpointUnpickler, ScriptObject
 
 ZIP_MAGIC = b"PK\x03\x04"
 # First object of a file of torch < 1.6 (torch/serialization.py:MAGIC_NUMBER), which OpenMMLab still
 # publishes its weights in.
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 CHUNK = 1 << 24
+# Bytes of a zip file's directory, whose entries take 20 times as much memory: for 100,000 storages.
+MAX_DIRECTORY = 1 << 24
+MAX_KEY = 100  # characters of a storage's name
 
 
 def read_zip(file: IO[bytes], size: int) -> Any:
@@ -32,14 +35,16 @@ def read_zip(file: IO[bytes], size: int) -> Any:
         UntrustedCheckpoint: it holds other objects than tensors, arrays and plain values.
         Exception: of any type, for a damaged file.
     """
+    end = zipfile._EndRecData(file)  # type: ignore[attr-defined]
+    if end and end[zipfile._ECD_SIZE] > MAX_DIRECTORY:  # type: ignore[attr-defined]
+        raise ValueError("it has too many records")
     with zipfile.ZipFile(file) as archive:
         records = _Records(archive, size)
         if records.read_text("byteorder", "little") != sys.byteorder:
             raise ValueError("it was written on a machine of another byte order")
-        pickled = records.read("data.pkl", limit=MAX_TEXT)
-        content = CheckpointUnpickler(BytesIO(pickled), records.storage, size).load()
+        content = CheckpointUnpickler(records.open("data.pkl"), records.storage, size).load()
         if isinstance(content, ScriptObject):
-            return content.state_dict()
+            return ScriptObject.state_dict(content)  # an attribute may have the method's name
         return content
 
 
@@ -59,34 +64,54 @@ class _Records:
         self._folder = folders.pop()
         self._storages: dict[str, _Stored] = {}
 
-    def read(self, name: str, limit: int = sys.maxsize) -> bytearray:
+    def read(self, name: str) -> bytearray:
         """The bytes of a record."""
+        entry = self._entry(name)
+        content = bytearray(entry.file_size)
+        with self._archive.open(entry) as record:
+            _fill(memoryview(content), record, f"its record {name}")
+        return content
+
+    def open(self, name: str) -> BufferedReader:
+        """A record, to be read in pieces. It is checked before."""
+        entry = self._entry(name)
+        with self._archive.open(entry) as record:
+            while record.read(CHUNK):
+                pass
+        return BufferedReader(self._archive.open(entry), 1 << 16)  # type: ignore[arg-type]
+
+    def _entry(self, name: str) -> zipfile.ZipInfo:
         entry = self._found.get(f"{self._folder}/{name}")
         if entry is None:
             raise ValueError(f"it lacks the record {name}")
-        if entry.compress_type != zipfile.ZIP_STORED or entry.file_size > limit:
-            raise ValueError(f"its record {name} is compressed, or larger than {limit} bytes")
-        content = bytearray(entry.file_size)
-        view = memoryview(content)
-        with self._archive.open(entry) as record:
-            _fill(view, record, f"its record {name}")
-        return content
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"its record {name} is compressed")
+        return entry
 
     def read_text(self, name: str, default: str) -> str:
-        """A short record, or `default` if there is none."""
+        """The start of a record, or `default` if there is none."""
         if f"{self._folder}/{name}" not in self._found:
             return default
-        return self.read(name, limit=100).decode()
+        with self.open(name) as record:
+            return record.read(100).decode()
 
     def storage(self, pid: Any) -> "_Stored":
         """("storage", type, key, location, length) -> the storage."""
-        kind, dtype, key, _, numel = pid
-        if kind != "storage" or type(key) is not str or not isinstance(dtype, torch.dtype):
-            raise ValueError("it refers to a storage in an unknown way")
+        dtype, key, numel = _storage_id(pid)
         if key not in self._storages:
             self._storages[key] = _Stored(_numbers(self.read(f"data/{key}"), dtype), numel)
         stored = self._storages[key]
         return stored if stored.values.dtype == dtype else _Stored(stored.values.view(dtype), numel)
+
+
+def _storage_id(pid: Any) -> tuple[torch.dtype, str, int]:
+    """("storage", type, key, location, length, ...) -> type, key, length."""
+    if type(pid) is tuple and len(pid) >= 5 and type(pid[0]) is str and pid[0] == "storage":
+        _, dtype, key, _, numel = pid[:5]
+        named = type(key) is str and len(key) <= MAX_KEY
+        if named and isinstance(dtype, torch.dtype) and type(numel) is int:
+            return dtype, key, numel
+    raise ValueError("it refers to a storage in an unknown way")
 
 
 @dataclass
@@ -98,7 +123,7 @@ class _Stored:
 
     def tensor(self) -> Tensor:
         """All numbers, (numel,)."""
-        if type(self.numel) is not int or not 0 <= self.numel <= self.values.numel():
+        if not 0 <= self.numel <= self.values.numel():
             raise ValueError("a storage is larger than its record")
         return self.values[: self.numel]
 
@@ -125,7 +150,7 @@ def read_pickles(file: IO[bytes], size: int) -> Any:
         Exception: of any type, for a damaged file.
     """
     first = CheckpointUnpickler(file, None, size).load()
-    if first != LEGACY_MAGIC or type(first) is not int:
+    if type(first) is not int or first != LEGACY_MAGIC:
         return first
     for _ in ("protocol version", "machine"):
         CheckpointUnpickler(file, None, size).load()
@@ -134,7 +159,8 @@ def read_pickles(file: IO[bytes], size: int) -> Any:
     declared = _Declared()
     CheckpointUnpickler(file, declared.storage, size).load()
     keys = CheckpointUnpickler(file, None, size).load()
-    if type(keys) is not list or set(keys) != declared.found.keys():
+    named = type(keys) is list and all(type(key) is str for key in keys)
+    if not named or set(keys) != declared.found.keys():
         raise ValueError("its list of storages does not fit its tensors")
     storages = {key: _read_storage(file, size, *declared.found[key]) for key in keys}
     file.seek(start)
@@ -149,10 +175,9 @@ class _Declared:
 
     def storage(self, pid: Any) -> "_Unread":
         """Note type and length of a storage."""
-        kind, dtype, key, _, numel = pid[:5]
-        known = type(key) is str and isinstance(dtype, torch.dtype) and type(numel) is int
-        if kind != "storage" or not known or self.found.setdefault(key, (dtype, numel))[1] != numel:
-            raise ValueError("it refers to a storage in an unknown way")
+        dtype, key, numel = _storage_id(pid)
+        if self.found.setdefault(key, (dtype, numel)) != (dtype, numel):
+            raise ValueError("it refers to one storage in two ways")
         return _Unread(dtype, numel)
 
 
@@ -180,11 +205,12 @@ def _read_storage(file: IO[bytes], size: int, dtype: torch.dtype, numel: int) ->
 
 def _legacy_view(storages: dict[str, Tensor], pid: Any) -> _Stored:
     """The storage of an id, or the part of it that a view of torch < 0.4 names."""
-    _, _, key, _, numel, *view = pid
+    _, key, numel = _storage_id(pid)
     values = storages[key]
-    if view and view[0] is not None:
-        _, offset, length = view[0]
-        if type(offset) is not int or type(length) is not int or min(offset, length) < 0:
+    if pid[5:] and pid[5] is not None:
+        view = pid[5] if type(pid[5]) is tuple else ()
+        if len(view) != 3 or any(type(n) is not int or n < 0 for n in view[1:]):
             raise ValueError("a view of a storage has no numbers")
+        _, offset, length = view
         return _Stored(values[offset : offset + length], length)
     return _Stored(values, numel)

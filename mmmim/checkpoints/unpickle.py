@@ -19,12 +19,21 @@ from mmengine.logging import HistoryBuffer
 from torch import Tensor
 
 # An operation creates at most one small object. ViT-H with AdamW's moments takes 100,000 operations.
-MAX_OPERATIONS = 2_000_000
-# Characters of text, of up to 4 bytes each in memory.
-MAX_TEXT = 1 << 28
-# Tensors may share a storage, as tied weights do, but not claim much more than the file holds.
-SHARED_BYTES = 1 << 29
-# A tensor's memory is at most this many dimensions deep (torch's own limit).
+MAX_OPERATIONS = 1_000_000
+# What a call counts as: it takes longer, and creates larger objects.
+CALL_OPERATIONS = 10
+# Bytes of short texts, whose characters take up to 4 bytes each in memory. A longer text must be
+# Latin-1, one byte per character, in which protocol 2 writes arrays.
+MAX_TEXT = 1 << 27
+LONG_TEXT = 1 << 20
+# Longest line of protocol 0.
+MAX_LINE = 1 << 24
+# Longest key of a dict, and longest name of a weight.
+MAX_NAME = 10_000
+# Tensors may share a storage, as tied weights do, but not claim much more than the file holds: twice
+# its size and this.
+SHARED_BYTES = 1 << 26
+# torch's own limit.
 MAX_DIMENSIONS = 64
 
 Key = str | int | float | bool | bytes | None
@@ -52,6 +61,7 @@ class ScriptObject:
         pending, seen = [(prefix, self)], {id(self)}
         while pending:
             path, module = pending.pop()
+            _require(len(path) <= MAX_NAME, "its modules are nested too deep")
             for name, value in vars(module).items():
                 if isinstance(value, Tensor):
                     found[path + name] = value
@@ -90,20 +100,50 @@ class CheckpointUnpickler(_Unpickler):
         self, file: IO[bytes], find_storage: Callable[[Any], Storage] | None, size: int
     ) -> None:
         super().__init__(file, encoding="latin1")  # of Python 2's arrays (detectron2's model zoo)
+        self.read = file.read
+        self.readline = lambda: file.readline(MAX_LINE)
         self._find_storage = find_storage
-        self._bytes_left = size + SHARED_BYTES
+        self._bytes_left = 2 * size + SHARED_BYTES
         self._text_left = MAX_TEXT
         self._operations_left = MAX_OPERATIONS
         self._allowed = _TABLE | {name: getattr(self, method) for name, method in _METHODS.items()}
         # Classes are created by `_new` alone, without arguments.
         self._callable = {id(f) for f in self._allowed.values() if not isinstance(f, type)}
-        self.dispatch = _CountingDispatch(self)
 
-    def count(self) -> None:
-        """Count an operation."""
-        self._operations_left -= 1
+    def load(self) -> Any:
+        """The object of the pickle."""
+        self.metastack: list[list[Any]] = []
+        self.stack: list[Any] = []
+        self.append = self.stack.append
+        self.proto = 0
+        try:
+            while operation := self.read(1):
+                self.count()
+                run = _OPERATIONS.get(operation[0])
+                if run is None:
+                    raise ValueError(f"the operation {operation!r} of its pickle is not supported")
+                run(self)
+        except pickle._Stop as stop:  # type: ignore[attr-defined]
+            return stop.value
+        raise EOFError("it is cut off")
+
+    def count(self, operations: int = 1) -> None:
+        """Count operations."""
+        self._operations_left -= operations
         if self._operations_left < 0:
             raise ValueError(f"it takes more than {MAX_OPERATIONS} operations to unpickle")
+
+    def _count_copies(self, values: tuple[Any, ...]) -> None:
+        """Count what a function may copy of its arguments: a file can pass one object many times."""
+        for value in values:
+            if isinstance(value, (str, bytes)):
+                self._count_bytes(len(value))
+            elif isinstance(value, (tuple, list, dict, set, collections.deque)):
+                self.count(len(value))
+
+    def _count_bytes(self, number: int) -> None:
+        self._bytes_left -= number
+        _require(self._bytes_left >= 0, "it claims more memory than the file holds")
 
     def find_class(self, module: str, name: str) -> Any:
         """The object that stands for a name of the file."""
@@ -114,11 +154,11 @@ class CheckpointUnpickler(_Unpickler):
             return found
         if full in self._allowed:
             return self._allowed[full]
-        if module in ("torch", "torch.storage") and (dtype := _dtype_of(name)):
-            return dtype
+        if module in ("torch", "torch.storage") and name in _DTYPES:
+            return _DTYPES[name]
         if module.startswith("__torch__"):
             return ScriptObject
-        raise UntrustedCheckpoint(full)
+        raise UntrustedCheckpoint(ascii(full[:100])[1:-1])  # one line, whatever it holds
 
     def persistent_load(self, pid: Any) -> Storage:
         """The storage that a tensor refers to."""
@@ -135,7 +175,7 @@ class CheckpointUnpickler(_Unpickler):
             ValueError: it reaches beyond its storage, or repeats its numbers.
         """
         _require(len(more) < 3 or not more[2], "a tensor with lazy conjugation or negation")
-        return self._view(storage, offset, tuple(size), tuple(stride), None)
+        return self._view(storage, offset, size, stride, None)
 
     def rebuild_tensor_v3(
         self,
@@ -150,31 +190,25 @@ class CheckpointUnpickler(_Unpickler):
     ) -> Tensor:
         """A view of an untyped storage (torch/_utils.py:_rebuild_tensor_v3)."""
         _require(isinstance(dtype, torch.dtype) and not metadata, "a tensor of unknown type")
-        return self._view(storage, offset, tuple(size), tuple(stride), dtype)
+        return self._view(storage, offset, size, stride, dtype)
 
     def _view(
-        self,
-        storage: Storage,
-        offset: int,
-        size: tuple[int, ...],
-        stride: tuple[int, ...],
-        dtype: torch.dtype | None,
+        self, storage: Storage, offset: int, size: Any, stride: Any, dtype: torch.dtype | None
     ) -> Tensor:
-        numbers = (offset, *size, *stride)
-        _require(all(type(n) is int and n >= 0 for n in numbers), "a tensor's shape is no numbers")
-        _require(len(size) == len(stride) <= MAX_DIMENSIONS, "a tensor's strides do not fit its shape")
+        shape, steps = _size(size), _size(stride)
+        _require(_is_count(offset), "a tensor's offset is no number")
+        _require(len(shape) == len(steps), "a tensor's strides do not fit its shape")
         _require(not isinstance(storage, Tensor) and hasattr(storage, "tensor"), "no storage")
         values = storage.tensor()
         if dtype is not None:
             values = values.view(dtype)
-        count = math.prod(size)
+        count = math.prod(shape)
         if not count:
-            return values.new_empty(size)
-        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-        _require(last < values.numel() and count <= values.numel(), "a tensor exceeds its storage")
-        self._bytes_left -= count * values.element_size()
-        _require(self._bytes_left >= 0, "its tensors claim more memory than the file holds")
-        return values.as_strided(size, stride, offset)
+            return values.new_empty(shape)
+        last = offset + sum((n - 1) * step for n, step in zip(shape, steps, strict=True))
+        _require(last < values.numel(), "a tensor exceeds its storage")
+        self._count_bytes(count * values.element_size())
+        return values.as_strided(shape, steps, offset)
 
     # The operations of a pickle that create objects or change them.
 
@@ -183,6 +217,9 @@ class CheckpointUnpickler(_Unpickler):
         function = self.stack[-1]
         if id(function) not in self._callable:
             raise ValueError("it calls a value that is no function")
+        _require(type(arguments) is tuple, "the arguments of a call are no tuple")
+        self.count(CALL_OPERATIONS)
+        self._count_copies(arguments)
         self.stack[-1] = function(*arguments)
 
     def _new(self) -> None:
@@ -191,12 +228,15 @@ class CheckpointUnpickler(_Unpickler):
         if isinstance(owner, type) and id(owner) in self._callable and owner not in _PLAIN_CLASSES:
             self.stack[-1] = owner.__new__(owner, *arguments)  # trusted
             return
-        _require(owner in _PLAIN_CLASSES and not arguments, "it creates an object of unknown type")
+        plain = isinstance(owner, type) and owner in _PLAIN_CLASSES and arguments == ()
+        _require(plain, "it creates an object of unknown type")
+        self.count(CALL_OPERATIONS)
         self.stack[-1] = owner.__new__(owner)
 
     def _build(self) -> None:
         state = self.stack.pop()
         target = self.stack[-1]
+        self._count_copies(state if type(state) is tuple else (state,))
         if f"{type(target).__module__}.{type(target).__qualname__}" in _trusted:
             self.stack.append(state)
             super().load_build()
@@ -221,7 +261,8 @@ class CheckpointUnpickler(_Unpickler):
 
     def _set(self, items: list[Any]) -> None:
         target = self.stack[-1]
-        _require(type(target) in (dict, collections.OrderedDict), "it sets an item of no dict")
+        dicts = (dict, collections.OrderedDict, collections.Counter)
+        _require(type(target) in dicts, "it sets an item of no dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[_key(key)] = value
 
@@ -234,33 +275,33 @@ class CheckpointUnpickler(_Unpickler):
         self.stack.append({})
         self._set(items)
 
-    def _text(self, load: Callable[[Any], None]) -> None:
-        load(self)
-        self._text_left -= len(self.stack[-1])
-        _require(self._text_left >= 0, f"it holds more than {MAX_TEXT} characters of text")
+    def _add(self) -> None:
+        items = self.pop_mark()
+        _require(type(self.stack[-1]) is set, "it adds to no set")
+        self.stack[-1].update(map(_key, items))
 
+    def _load_text(self, length_bytes: int) -> None:
+        text = self.read(int.from_bytes(self.read(length_bytes), "little"))
+        if len(text) > LONG_TEXT:
+            _require(len(text.translate(None, _NOT_LATIN1)) == len(text), "a long text is not Latin-1")
+        else:
+            self._count_text(len(text))
+        self.append(str(text, "utf-8", "surrogatepass"))
 
-class _CountingDispatch(dict):
-    """Operation -> its function, with every look-up counted."""
+    def _load_line_of_text(self) -> None:
+        self.load_unicode()
+        self._count_text(len(self.stack[-1]))
 
-    def __init__(self, unpickler: CheckpointUnpickler) -> None:
-        super().__init__(_OPERATIONS)
-        self._count = unpickler.count
-
-    def __getitem__(self, operation: int) -> Any:
-        self._count()
-        try:
-            return super().__getitem__(operation)
-        except KeyError:
-            raise ValueError(f"the operation {operation:#x} of its pickle is not supported") from None
+    def _count_text(self, number: int) -> None:
+        self._text_left -= number
+        _require(self._text_left >= 0, f"it holds more than {MAX_TEXT} bytes of text")
 
 
 def _operations() -> dict[int, Callable[[Any], None]]:
     """The operations of `CheckpointUnpickler`; those of no genuine file are left out."""
     base = _Unpickler.dispatch
-    objects = pickle.INST + pickle.OBJ + pickle.EXT1 + pickle.EXT2 + pickle.EXT4 + pickle.NEWOBJ_EX
-    sets = pickle.EMPTY_SET + pickle.ADDITEMS + pickle.FROZENSET
-    unused = objects + sets + pickle.BYTEARRAY8 + pickle.NEXT_BUFFER + pickle.READONLY_BUFFER
+    unused = pickle.INST + pickle.OBJ + pickle.EXT1 + pickle.EXT2 + pickle.EXT4
+    unused += pickle.NEWOBJ_EX + pickle.FROZENSET + pickle.NEXT_BUFFER + pickle.READONLY_BUFFER
     kept: dict[int, Any] = {op: load for op, load in base.items() if op not in unused}
     ours = CheckpointUnpickler
     kept |= {
@@ -272,9 +313,14 @@ def _operations() -> dict[int, Callable[[Any], None]]:
         pickle.SETITEM[0]: ours._set_one,
         pickle.SETITEMS[0]: lambda self: self._set(self.pop_mark()),
         pickle.DICT[0]: ours._make_dict,
+        pickle.ADDITEMS[0]: ours._add,
+        pickle.FRAME[0]: lambda self: self.read(8),  # how the writer buffered
+        pickle.UNICODE[0]: ours._load_line_of_text,
+        pickle.SHORT_BINUNICODE[0]: lambda self: self._load_text(1),
+        pickle.BINUNICODE[0]: lambda self: self._load_text(4),
+        pickle.BINUNICODE8[0]: lambda self: self._load_text(8),
+        pickle.BYTEARRAY8[0]: base[pickle.BINBYTES8[0]],  # arrays of protocol 5
     }
-    for op in (pickle.UNICODE, pickle.BINUNICODE, pickle.BINUNICODE8):
-        kept[op[0]] = lambda self, load=base[op[0]]: self._text(load)
     return kept
 
 
@@ -284,34 +330,43 @@ def _require(condition: bool, reason: str) -> None:
 
 
 def _key(key: Any) -> Key:
-    """A key of a dict. Hashing a nested tuple can take for ever."""
-    _require(key is None or type(key) in (str, int, float, bool, bytes), "a key is no plain value")
+    """A key of a dict. Hashing a nested tuple, or large numbers of one hash, can take for ever."""
+    plain = key is None or type(key) in (str, int, float, bool, bytes)
+    _require(plain, "a key is no plain value")
+    fits = len(key) <= MAX_NAME if isinstance(key, (str, bytes)) else not key or abs(key) < 1 << 32
+    _require(fits, "a key is too long, or too large")
     return key
 
 
-def _dtype_of(name: str) -> torch.dtype | None:
-    """ "FloatStorage" or "float32" -> torch.float32; None for a name that is no type of numbers."""
-    if name == "UntypedStorage":
-        return torch.uint8
-    found = getattr(torch, _STORAGES.get(name, name), None)
-    return found if isinstance(found, torch.dtype) else None
+def _is_count(number: Any) -> bool:
+    return type(number) is int and 0 <= number < 1 << 63
 
 
-# torch/storage.py:_dtype_to_storage_type_map.
-_STORAGES = {
-    "DoubleStorage": "float64",
-    "FloatStorage": "float32",
-    "HalfStorage": "float16",
-    "BFloat16Storage": "bfloat16",
-    "LongStorage": "int64",
-    "IntStorage": "int32",
-    "ShortStorage": "int16",
-    "CharStorage": "int8",
-    "ByteStorage": "uint8",
-    "BoolStorage": "bool",
-    "ComplexFloatStorage": "complex64",
-    "ComplexDoubleStorage": "complex128",
-}
+def _storage_types() -> dict[str, torch.dtype]:
+    """Names of storages and dtypes. Quantized dtypes crash torch, sub-byte ones lack operators."""
+    named = {
+        "DoubleStorage": torch.float64,
+        "FloatStorage": torch.float32,
+        "HalfStorage": torch.float16,
+        "BFloat16Storage": torch.bfloat16,
+        "LongStorage": torch.int64,
+        "IntStorage": torch.int32,
+        "ShortStorage": torch.int16,
+        "CharStorage": torch.int8,
+        "ByteStorage": torch.uint8,
+        "BoolStorage": torch.bool,
+        "ComplexFloatStorage": torch.complex64,
+        "ComplexDoubleStorage": torch.complex128,
+    }
+    unsigned = (torch.uint16, torch.uint32, torch.uint64)
+    small = (torch.float8_e4m3fn, torch.float8_e4m3fnuz, torch.float8_e5m2, torch.float8_e5m2fnuz)
+    types = {str(t).removeprefix("torch."): t for t in (*named.values(), *unsigned, *small)}
+    return {**named, **types, "UntypedStorage": torch.uint8}
+
+
+_DTYPES = _storage_types()
+# Bytes of UTF-8 that begin a character beyond Latin-1.
+_NOT_LATIN1 = bytes(range(0xC4, 0x100))
 
 
 def _history_method(owner: Any, name: str) -> Any:
@@ -326,7 +381,19 @@ def _parameter(data: Any, *_: Any) -> Tensor:
 
 
 def _ordered_dict(items: Any = ()) -> collections.OrderedDict[Key, Any]:
+    _require(type(items) in (list, tuple), "a dict of no list")
     return collections.OrderedDict((_key(key), value) for key, value in items)
+
+
+def _default_dict(factory: Any = None) -> dict[Key, Any]:
+    """A `defaultdict`, as a dict: what is missing stays missing."""
+    return {}
+
+
+def _counter(counts: Any = None) -> collections.Counter[Key]:
+    """The milestones of a `MultiStepLR`."""
+    _require(type(counts) is dict, "a counter of no dict")
+    return collections.Counter(counts)
 
 
 def _deque(items: Any = (), maxlen: int | None = None) -> collections.deque[Any]:
@@ -335,15 +402,19 @@ def _deque(items: Any = (), maxlen: int | None = None) -> collections.deque[Any]
 
 
 def _set_of(items: Any = ()) -> set[Key]:
+    _require(type(items) in (list, tuple), "a set of no list")
     return {_key(item) for item in items}
 
 
-def _size(items: Any = ()) -> torch.Size:
+def _size(items: Any) -> torch.Size:
+    _require(type(items) in (list, tuple, torch.Size) and len(items) <= MAX_DIMENSIONS, "no shape")
+    _require(all(map(_is_count, items)), "a tensor's shape is no numbers")
     return torch.Size(items)
 
 
-def _device(*name: Any) -> torch.device:
-    return torch.device(*name)
+def _device(kind: Any, index: Any = None) -> torch.device:
+    _require(type(kind) is str and len(kind) < 100, "a device without a name")
+    return torch.device(kind) if index is None else torch.device(kind, index)
 
 
 def _latin1(text: str, encoding: str) -> bytes:
@@ -360,8 +431,9 @@ def _bytes(value: Any = b"") -> bytes:
 def _dtype(code: Any, *_: Any) -> np.dtype:
     """A plain numpy type: numbers, bool or fixed-length text."""
     code = code.decode("latin1") if type(code) is bytes else code
-    plain = type(code) is str and code[:1] in tuple("?biufcSU") and code[1:].isdigit() | (code == "?")
-    _require(plain, f"the numpy type {code!r:.40} is not plain")
+    _require(type(code) is str, "a numpy type without a name")
+    plain = code[:1] in tuple("?biufcSU") and code[1:].isdigit() | (code == "?")
+    _require(plain, f"the numpy type {code[:40]!r} is not plain")
     return np.dtype(code)
 
 
@@ -385,12 +457,19 @@ def _fill_array(array: np.ndarray, state: Any) -> None:
     _require(
         type(shape) is tuple
         and len(shape) <= 32
-        and all(type(n) is int and n >= 0 for n in shape)
+        and all(map(_is_count, shape))
         and math.prod(shape) * dtype.itemsize == len(data),
         "an array's shape does not fit its bytes",
     )
     state = (1, shape, dtype, bool(fortran), data)
     array.__setstate__(state)  # type: ignore[arg-type]
+
+
+def _buffer_array(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    """`numpy._core.numeric._frombuffer`, an array of protocol 5."""
+    array = np.empty(0, np.int8)
+    _fill_array(array, (1, shape, dtype, order == "F", data))
+    return array
 
 
 def _scalar(dtype: Any, data: Any) -> Any:
@@ -415,6 +494,10 @@ _TABLE: dict[str, Any] = {
     "argparse.Namespace": argparse.Namespace,
     "collections.OrderedDict": _ordered_dict,
     "collections.deque": _deque,
+    "collections.Counter": _counter,
+    "collections.defaultdict": _default_dict,
+    # Factories of a defaultdict, which is none here: types cannot be called.
+    **{f"{m}.{t.__name__}": t for m in ("builtins", "__builtin__") for t in (dict, list, int, float)},
     "__builtin__.set": _set_of,
     "builtins.set": _set_of,
     "__builtin__.bytes": _bytes,
@@ -432,6 +515,8 @@ _TABLE: dict[str, Any] = {
         for core in ("core", "_core")  # numpy 1 and 2
         for name, function in (("_reconstruct", _empty_array), ("scalar", _scalar))
     },
+    "numpy.core.numeric._frombuffer": _buffer_array,
+    "numpy._core.numeric._frombuffer": _buffer_array,
 }
 _METHODS = {
     "torch._utils._rebuild_tensor": "rebuild_tensor",

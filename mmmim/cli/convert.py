@@ -10,7 +10,14 @@ on a random image.
 import argparse
 from pathlib import Path
 
-from mmmim.checkpoints import FORMATS, convert, detect_format, export, read_checkpoint, write_checkpoint
+from mmmim.checkpoints import (
+    FORMATS,
+    convert_weights,
+    detect_format,
+    export,
+    read_checkpoint,
+    write_checkpoint,
+)
 from mmmim.checkpoints.formats import all_exports
 from mmmim.checkpoints.io import file_sha256
 from mmmim.checkpoints.verify import verify_conversion
@@ -36,8 +43,8 @@ def run(args: argparse.Namespace) -> None:
     if args.dst.exists():
         raise FileExistsError(f"'{args.dst}' exists: choose another name, or remove it first")
     original = read_checkpoint(args.src)
+    ours, left_out = convert_weights(original, args.src)
     source = detect_format(original)
-    ours, left_out = convert(original)
     print(f"{args.src}: {FORMATS[source].description}, {len(ours)} of {len(original)} weights kept")
     _report(left_out)
     print(verify_conversion(source, original, ours))

@@ -50,9 +50,9 @@ def load_teacher(model: Any, state: dict[str, Tensor], name: str, path: Path) ->
 
     to_timm = to_eva if isinstance(model, Eva) else to_vit
     needed = {k for k in model.state_dict() if not k.startswith(UNUSED)}
-    # OpenAI's weights are in half precision, in which positions must not be resized.
-    state = {k: v.float() for k, v in to_timm_teacher(state).items()}
     try:
+        # OpenAI's weights are in half precision, in which positions must not be resized.
+        state = {k: v.float() for k, v in to_timm_teacher(state).items()}
         _check_before_timm(state, model)
         # Positions are resized bicubically without antialiasing (models_pretrain.py:24-30); DINOv2 uses
         # antialiasing in models with registers (facebookresearch/dinov2 dinov2/hub/backbones.py).
@@ -66,7 +66,7 @@ def load_teacher(model: Any, state: dict[str, Tensor], name: str, path: Path) ->
         if missing or unexpected:
             raise ValueError(f"missing {missing[:3]}, unexpected {unexpected[:3]}")
         model.load_state_dict(weights, strict=False)
-    except (KeyError, RuntimeError, ValueError, AssertionError) as error:
+    except (AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"'{path}' does not hold the weights of the teacher '{name}': {error}. Use the file of "
             "this model, or set model.teacher.name to the model of the file"
