@@ -29,6 +29,7 @@ COMMANDS = {
         "print_param_groups",
         "print depth, learning rate and weight decay of every parameter",
     ),
+    "replay": ("replay", "run a step of a training again, to look at what went wrong"),
     "plan": ("plan", "estimate a pretraining on 1, 8 and 64 GPUs"),
     "benchmark": ("benchmark", "measure speed and memory against other code"),
 }

@@ -87,14 +87,32 @@ class StepGuard:
             before.copy_(now)
 
 
-def all_finite(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
-    """Whether all weights and moments are finite, on all ranks. Syncs with the device."""
-    tensors = [*model.parameters(), *model.buffers()]
-    tensors += [
-        v for state in optimizer.state.values() for v in state.values() if isinstance(v, Tensor)
-    ]
-    checked = [t.detach().isfinite().all() for t in tensors if t.is_floating_point() and t.numel()]
-    finite = torch.stack([c.to(checked[0].device) for c in checked]).all().int()
+def is_healthy(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
+    """Whether all moments are finite and all weights have a finite square, on all ranks.
+
+    A weight of 1e26 can leave the loss finite, and no update of a usual size removes it. Syncs with the
+    device.
+    """
+    weights = [*model.parameters(), *model.buffers()]
+    moments = [value for state in optimizer.state.values() for value in state.values()]
+    device = weights[0].device
+    healthy = _largest(weights, device).square().isfinite() & _largest(moments, device).isfinite()
     if get_world_size() > 1:
-        torch.distributed.all_reduce(finite, torch.distributed.ReduceOp.MIN)
-    return bool(finite)
+        worst = healthy.int()
+        torch.distributed.all_reduce(worst, torch.distributed.ReduceOp.MIN)
+        return bool(worst)
+    return bool(healthy)
+
+
+def _largest(values: list[Any], device: torch.device) -> Tensor:
+    """The largest magnitude, NaN if there is one."""
+    numbers = [
+        value.detach()
+        for value in values
+        if isinstance(value, Tensor) and value.is_floating_point() and value.numel()
+    ]
+    if not numbers:
+        return torch.zeros((), device=device)
+    # Step counts may be on the CPU.
+    largest = [norm.float().to(device) for norm in torch._foreach_norm(numbers, torch.inf)]
+    return torch.stack(largest).max()

@@ -18,7 +18,7 @@ from torch import Tensor
 from mmmim.checkpoints import DamagedCheckpoint, read_file
 from mmmim.engine.hooks.deferred_loss import DeferredLossHook, Record
 from mmmim.engine.resume import checkpoint_folder, list_checkpoints
-from mmmim.engine.step_guard import StepGuard, all_finite
+from mmmim.engine.step_guard import StepGuard, is_healthy
 from mmmim.methods.base import unwrap_model
 from mmmim.registry import HOOKS
 
@@ -140,15 +140,15 @@ class BadStepHook(Hook):
         )
 
     def allows_checkpoint(self, runner: Runner) -> bool:
-        """Whether weights and moments are finite; if not, the run goes back. All ranks call it.
+        """Whether weights and moments are healthy; if not, the run goes back. All ranks call it.
 
         Raises:
             FloatingPointError: see `see`.
         """
         optimizer = getattr(runner.optim_wrapper, "optimizer", None)
-        if optimizer is None or all_finite(unwrap_model(runner.model), optimizer):
+        if optimizer is None or is_healthy(unwrap_model(runner.model), optimizer):
             return True
-        self._go_back(runner, "a weight or a moment is not finite")
+        self._go_back(runner, "a weight or a moment is not finite, or too large to be squared")
         return False
 
     def _go_back(self, runner: Runner, reason: str) -> None:

@@ -1,0 +1,122 @@
+"""A step of a training, run again."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.runner import Runner
+from torch import Tensor
+
+from mmmim.checkpoints import DamagedCheckpoint, read_file
+from mmmim.data.unlabelled import item_seed
+from mmmim.engine.hooks.bad_steps import unlabelled_files
+from mmmim.engine.resume import list_checkpoints
+from mmmim.engine.runner import build_runner
+from mmmim.engine.settings import apply_options
+from mmmim.methods.base import unwrap_model
+
+
+def replay(
+    work_dir: Path, step: int, checkpoint: Path | None = None, options: dict[str, Any] | None = None
+) -> dict[str, float]:
+    """Print the images, the losses and the gradient norms of a step, and return the losses.
+
+    Args:
+        work_dir: of the training; nothing is written to it.
+        step: number of the step, from 0.
+        checkpoint: weights; default the newest whole checkpoint of the work dir before the step, and
+            without one the initial weights.
+        options: of --cfg-options.
+
+    Raises:
+        FileNotFoundError: the work dir holds no config.
+    """
+    cfg = _config_of(work_dir)
+    apply_options(cfg, options or {})
+    cfg.launcher, cfg.resume, cfg.load_from = "none", False, None
+    cfg.train_dataloader.num_workers = 0
+    cfg.train_dataloader.persistent_workers = False
+    cfg.train_dataloader.pop("prefetch_factor", None)
+    with tempfile.TemporaryDirectory() as folder:
+        cfg.work_dir = folder
+        cfg.experiment_name = Path(folder).name  # mmengine keeps loggers by this name
+        runner = build_runner(cfg)
+        # As Runner.train does.
+        runner._train_loop = runner.build_train_loop(runner._train_loop)
+        runner._init_model_weights()
+        path = checkpoint or _newest_before(work_dir, step)
+        if path is not None:
+            unwrap_model(runner.model).load_state_dict(read_file(path)["state_dict"])
+        print(f"step {step}, weights: {path or 'as at the start'}")
+        return _run(runner, step)
+
+
+def _config_of(work_dir: Path) -> Config:
+    """The config that a run wrote into its work dir."""
+    found = sorted(work_dir.glob("*.py"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError(f"no config (*.py) in '{work_dir}': give the work dir of a training")
+    return Config.fromfile(found[-1])
+
+
+def _newest_before(work_dir: Path, step: int) -> Path | None:
+    newest: tuple[int, Path] | None = None
+    for path in list_checkpoints(work_dir):
+        try:
+            done = (read_file(path).get("meta") or {}).get("iter")
+        except DamagedCheckpoint:
+            continue
+        if type(done) is int and done <= step and (newest is None or done > newest[0]):
+            newest = (done, path)
+    return newest and newest[1]
+
+
+def _run(runner: Runner, step: int) -> dict[str, float]:
+    model = unwrap_model(runner.model).train()
+    indices, files = _items(runner, step)
+    print("images:", *(files or indices), sep="\n  ")
+    loader = runner.train_dataloader
+    collate = loader.collate_fn or pseudo_collate
+    batch = collate([loader.dataset[index] for index in indices])
+    torch.manual_seed(item_seed(runner.seed, step))
+    data = model.data_preprocessor(batch, True)
+    losses = model._run_forward(data, mode="loss")
+    total, logged = model.parse_losses(losses)
+    total.backward()
+    found = {name: float(value) for name, value in logged.items()}
+    print("losses:", ", ".join(f"{name} {value:.6g}" for name, value in found.items()))
+    _print_gradients(model)
+    return found
+
+
+def _items(runner: Runner, step: int) -> tuple[list[int], list[str]]:
+    """Indices into the data set, and image files, of a step."""
+    loader = runner.train_dataloader
+    epoch, index = divmod(step, len(loader))
+    sampler: Any = loader.sampler
+    if hasattr(sampler, "draws_of"):
+        sampler.seed = loader.dataset.seed = runner.seed
+        draws = sampler.draws_of(epoch)[index * loader.batch_size : (index + 1) * loader.batch_size]
+        return draws, unlabelled_files(runner, step)
+    if hasattr(sampler, "set_epoch"):
+        sampler.set_epoch(epoch)
+    batches: Any = loader.batch_sampler
+    for position, batch in enumerate(batches):
+        if position == (step if not hasattr(sampler, "set_epoch") else index):
+            return batch, []
+    return [], []
+
+
+def _print_gradients(model: torch.nn.Module) -> None:
+    norms: dict[str, Tensor] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            module = ".".join(name.split(".")[:3])
+            square = parameter.grad.float().square().sum()
+            norms[module] = norms.get(module, torch.zeros(())) + square
+    print("gradient norm:")
+    for module, square in norms.items():
+        print(f"  {module:<40} {square.sqrt():.4g}")

@@ -1,0 +1,124 @@
+"""Runs that are killed at random moments lose no step beyond their last checkpoint.
+
+The moments lie within steps, while a checkpoint is written, and while old ones are removed.
+"""
+
+import random
+import re
+import signal
+import time
+
+import pytest
+from mmengine import Config
+
+from mmmim.data.synthetic import ScenesSpec, make_scenes
+from mmmim.engine.resume import find_newest_whole
+from tests.reliability.runs import CONFIGS, losses, pretraining, start, train
+from tests.reliability.test_resume import slow
+
+KILLS = 20
+EPOCHS = 6  # of six steps
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    spec = ScenesSpec(unlabelled=4, labelled=12, validation=4)
+    return make_scenes(tmp_path_factory.mktemp("data") / "scenes", spec)
+
+
+def detection(scenes, work_dir) -> Config:
+    """Mask R-CNN of two small blocks, six steps an epoch."""
+    cfg = Config.fromfile(CONFIGS / "mask-rcnn_vit_scenes.py")
+    cfg.merge_from_dict(
+        {
+            "model.backbone.arch": dict(embed_dims=32, depth=2, num_heads=2, _delete_=True),
+            "model.neck.in_channels": 32,
+            "train_cfg.max_epochs": EPOCHS,
+            "train_cfg.val_interval": EPOCHS,
+            "default_hooks.logger.interval": 1,
+            "default_hooks.checkpoint.interval": 1,
+            "train_dataloader.batch_size": 2,
+            "train_dataloader.num_workers": 1,
+            "train_dataloader.persistent_workers": True,
+        }
+    )
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset.data_root = str(scenes / "coco")
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        evaluator.ann_file = str(scenes / "coco/annotations/instances_val2017.json")
+    cfg.work_dir = str(work_dir)
+    return cfg
+
+
+def slow_files():
+    """Let the moments around the names of files take a while, so that kills hit them."""
+    import mmmim.atomic as atomic
+    from mmmim.engine.hooks.checkpoint import CheckpointHook
+
+    replace, fsync, remove = atomic.os.replace, atomic.os.fsync, CheckpointHook._remove
+
+    def slowly(function):
+        def call(*args):
+            time.sleep(0.05)
+            found = function(*args)
+            time.sleep(0.05)
+            return found
+
+        return call
+
+    atomic.os.replace, atomic.os.fsync = slowly(replace), slowly(fsync)
+    CheckpointHook._remove = slowly(remove)
+
+
+def kill_at_random(make, ranks, kills, generator):
+    """Start and kill, again and again -> the newest checkpoint after each kill."""
+    seen = []
+    for number in range(kills):
+        cfg = make()
+        cfg.default_hooks.checkpoint.update(max_keep_ckpts=1 + number % 2)
+        run = start(slow(cfg, 0.05), ranks, before=slow_files, resume="auto")
+        run.wait_for("Checkpoints will be saved to")
+        delay = generator.uniform(0.0, 1.5)
+        end = time.monotonic() + delay
+        while time.monotonic() < end and run._poll():
+            time.sleep(0.01)
+        run.signal(signal.SIGKILL)
+        run.wait()
+        newest, lines = find_newest_whole(type(run.log)(cfg.work_dir))
+        assert not lines, lines  # no file under its own name is ever damaged
+        done = 0
+        if newest is not None:
+            (done,) = (int(n) for n in re.findall(r"\d+", newest.stem))
+        assert not seen or done >= seen[-1], f"went from {seen[-1]} back to {done}"
+        seen.append(done)
+    return seen
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_pretraining_that_is_killed_equals_one_that_is_not(photos, tmp_path, ranks):
+    def make(name="run"):
+        changes = {"train_dataloader.batch_size": 4 // ranks}
+        cfg = pretraining(photos, tmp_path / name, epochs=EPOCHS, **changes)
+        cfg.default_hooks.checkpoint.update(by_epoch=False, interval=2)
+        return cfg
+
+    train(make("whole"), ranks)
+    seen = kill_at_random(make, ranks, KILLS, random.Random(ranks))
+    train(make(), ranks, resume="auto")
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+    print(f"{KILLS} kills of {ranks} ranks, newest checkpoints {seen}: every loss is equal")
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_detection_that_is_killed_goes_on(scenes, tmp_path, ranks):
+    def make():
+        cfg = detection(scenes, tmp_path / "run")
+        cfg.train_dataloader.batch_size = 2 // ranks
+        cfg.default_hooks.checkpoint.update(by_epoch=False, interval=2)
+        return cfg
+
+    seen = kill_at_random(make, ranks, KILLS, random.Random(ranks))
+    train(make(), ranks, resume="auto")
+    assert set(losses(tmp_path / "run")) >= set(range(1, 6 * EPOCHS + 1))
+    print(f"{KILLS} kills of {ranks} ranks, newest checkpoints {seen}: every resume went on")
