@@ -18,11 +18,17 @@ def checkpoints(folder):
     return sorted(path.name for path in folder.glob("*.pth*"))
 
 
+@pytest.fixture(scope="module")
+def first_epochs(photos, tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp("first") / "run"
+    train(pretraining(photos, work_dir, epochs=2))
+    return work_dir
+
+
 @pytest.fixture
-def two_epochs(photos, tmp_path):
+def two_epochs(first_epochs, tmp_path):
     """A work dir with the checkpoints of two of three epochs."""
-    train(pretraining(photos, tmp_path / "run", epochs=2))
-    return tmp_path / "run"
+    return shutil.copytree(first_epochs, tmp_path / "run")
 
 
 def refused(cfg, **options) -> str:

@@ -16,7 +16,13 @@ ROOT = Path(__file__).parents[2]
 BATCH_OF_TWO = {"train_dataloader.batch_size": 2}
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=lambda number: number.name)
+QUICK = (signal.SIGTERM, signal.SIGUSR1)
+
+
+@pytest.mark.parametrize(
+    "number",
+    [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow, id=n.name) for n in SIGNALS],
+)
 def test_a_signal_ends_the_run_after_the_step(photos, tmp_path, whole, number):
     work_dir = tmp_path / "run"
     run = start(slow(pretraining(photos, work_dir)))
@@ -44,7 +50,7 @@ def test_a_second_signal_ends_it_at_once(photos, tmp_path):
     assert run.wait(limit=3) == [-signal.SIGTERM]
 
 
-@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_all_ranks_stop_after_the_same_step(photos, tmp_path, rank):
     train(pretraining(photos, tmp_path / "whole", **BATCH_OF_TWO), ranks=2)
     work_dir = tmp_path / "run"
