@@ -89,7 +89,7 @@ class UnlabelledImages(Dataset):
                 inputs = self._augment(self._open(position), item_seed(self.seed, draw))
             except ImageDecodeError as error:
                 self._broken[position] = 1
-                warnings.warn(f"skipped '{self.file(position)}': {error}", stacklevel=2)
+                warnings.warn(f"skipped an image: {error}", stacklevel=2)
                 continue
             return dict(inputs=inputs)
         raise RuntimeError(

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -298,14 +296,14 @@ def test_a_folder_that_must_not_be_listed_is_an_error(folder, monkeypatch):
 
 def test_a_file_system_that_does_not_answer_breaks_no_image(folder, monkeypatch):
     monkeypatch.setattr(image_file, "RETRY_AFTER", (0, 0))
-    read, failures = Path.read_bytes, [OSError(116, "Stale file handle")] * 2
+    read, failures = image_file._read_regular, [OSError(116, "Stale file handle")] * 2
 
     def read_bytes(path):
         if failures:
             raise failures.pop()
         return read(path)
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(image_file, "_read_regular", read_bytes)
     images = UnlabelledImages(str(folder), pipeline=PIPELINES["mae"])
     assert images[0]["inputs"].shape == (3, 32, 32)
     failures += [OSError(116, "Stale file handle")] * 3
