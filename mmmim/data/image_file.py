@@ -5,7 +5,7 @@ import os
 import stat
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypeVar
@@ -244,7 +244,7 @@ _KINDS = {
 }
 
 
-def open_image(data: bytes, formats: Sequence[str] = FORMATS) -> Image.Image:
+def open_image(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
     """Open an image without decoding its pixels.
 
     Raises:

@@ -46,7 +46,8 @@ def _check_indices(image: Image.Image) -> None:
     """
     if image.mode not in ("1", "L", "P"):
         raise ImageDecodeError(f"expected one 8-bit channel of indices, got mode {image.mode}. {CURE}")
-    arguments = image.tile[0].args if image.tile else ()
+    tile = getattr(image, "tile", None)
+    arguments = tile[0].args if tile else ()
     raw = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
     if isinstance(raw, str) and raw.startswith(("L;", "1;")):  # Pillow stretches or inverts them
         raise ImageDecodeError(
@@ -67,8 +68,8 @@ def label_table(reduce_zero_label: bool, label_map: Mapping[int, int] | None = N
     """
     table = np.arange(256, dtype=np.uint8)
     if reduce_zero_label:
-        table = table - np.uint8(1)  # 0 becomes 255
-        table[IGNORED] = IGNORED
+        table[1:IGNORED] = np.arange(IGNORED - 1)
+        table[0] = IGNORED
     old = table.copy()
     for label, new in (label_map or {}).items():
         table[old == label] = new

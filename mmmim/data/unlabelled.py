@@ -140,7 +140,7 @@ def list_names(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[s
         )
     names = [
         os.path.join(parent, name)
-        for parent, files in _walk(folder)
+        for parent, files in walk(folder)
         for name in files
         if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions
     ]
@@ -152,7 +152,7 @@ def list_names(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[s
     return sorted(names, key=lambda name: name.split(os.sep))
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+def walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """(relative path, files) of `folder`, whose path is "", and of all folders below it.
 
     Hidden folders are skipped, and links to a folder above, which would not end.
