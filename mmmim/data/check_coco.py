@@ -76,8 +76,8 @@ def _check_left(found: CocoFile, dataset: dict, classes: list[str] | None, loade
     parts += f"{(~large).sum()} smaller than min_size={filters.get('min_size', 0)}"
     if not left.any() or not (annotated.any() or loader == "test_dataloader"):
         raise ValueError(
-            f"'{found.path}' leaves no image with annotations to read, of {parts}. Set metainfo.classes, "
-            "filter_cfg or ann_file of the data set"
+            f"'{found.path}' leaves no image with annotations to read, of {parts}. Set "
+            "metainfo.classes, filter_cfg or ann_file of the data set"
         )
     if not left.all():
         print_log(f"'{found.path}': {(~left).sum()} of {parts} are left out", logger="current")
@@ -108,5 +108,5 @@ def _check_evaluator(cfg: Config, loader: str) -> None:
         file = metric.get("ann_file") if isinstance(metric, dict) else None
         if file and "://" not in file and not Path(file).is_file():
             raise FileNotFoundError(
-                f"{name}.ann_file: '{file}' not found: set it to the file of {loader}"
+                f"{name}.ann_file '{file}' not found: set it to the ann_file of {loader}"
             )

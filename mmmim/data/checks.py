@@ -74,7 +74,7 @@ def _check_categories(dataset: dict, cfg: Config) -> None:
     file = below_root(dataset, dataset.get("ann_file") or "")
     if not is_of_type(dataset, "CocoDataset") or not file.is_file():
         return
-    names, classes = coco_file(dataset).categories, classes_of(dataset, cfg)
+    names, classes = coco_file(dataset).categories, classes_of(dataset, cfg) or []
     if not (dataset.get("metainfo") or {}).get("classes"):
         _check_default_classes(file, names, classes)
     elif [name for name in names if name in classes] != classes:
@@ -85,12 +85,12 @@ def _check_categories(dataset: dict, cfg: Config) -> None:
         )
 
 
-def _check_default_classes(file: Path, names: list[str], classes: list[str] | None) -> None:
+def _check_default_classes(file: Path, names: list[str], classes: list[str]) -> None:
     """
     Raises:
         ValueError: the file has categories beside the 80 of COCO, which would be dropped.
     """
-    others = [name for name in names if classes is not None and name not in classes]
+    others = [name for name in names if name not in classes]
     if others:
         raise ValueError(
             f"'{file}' has categories that are no classes of COCO: {tuple(others)}. Set "

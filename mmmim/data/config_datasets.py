@@ -11,7 +11,7 @@ from mmmim.registry import DATASETS
 
 
 def datasets_of(cfg: Config, loader: str) -> list[dict]:
-    """The innermost data sets of a `loader`, without RepeatDataset, ConcatDataset and other wrappers."""
+    """The innermost data sets of a `loader`, without RepeatDataset and other wrappers."""
     return list(_unwrapped((cfg.get(loader) or {}).get("dataset") or {}))
 
 
@@ -56,8 +56,8 @@ def classes_of(dataset: dict, cfg: Config) -> list[str] | None:
     if isinstance(classes, str):
         if not Path(classes).is_file():
             raise ValueError(
-                f"metainfo.classes must be a list of names, got '{classes}': write ('{classes}',), with "
-                "the comma, for one class"
+                f"metainfo.classes must be a list of names, got '{classes}': write ('{classes}',), "
+                "with the comma, for one class"
             )
         classes = Path(classes).read_text().splitlines()
     if classes is None:
