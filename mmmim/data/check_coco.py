@@ -1,5 +1,6 @@
 """Checks of the data sets in COCO's layout that a config reads."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -54,7 +55,7 @@ def _check(dataset: dict, classes: list[str] | None, loader: str) -> None:
     if errors := found.lines(warning=False, masks=masks):
         raise ValueError("\n".join(errors))
     for line in found.lines(warning=True, masks=masks):
-        print_log(line, logger="current", level="WARNING")
+        print_log(line, logger="current", level=logging.WARNING)
     _check_left(found, dataset, classes, loader)
     _check_images(found, dataset)
 

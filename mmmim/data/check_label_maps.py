@@ -1,5 +1,6 @@
 """Checks of the data sets for semantic segmentation that a config reads."""
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -86,7 +87,7 @@ def _check_suffix(folder: Path, key: str, suffix: str, option: str) -> None:
         print_log(
             f"'{folder}': left out files that do not end in {option}='{suffix}': {found}",
             logger="current",
-            level="WARNING",
+            level=logging.WARNING,
         )
 
 

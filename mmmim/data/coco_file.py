@@ -167,9 +167,10 @@ def _without_gc() -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=8)
+@_without_gc()
 def _read(path: Path, mtime: int, size: int) -> CocoFile:
     try:
-        with _without_gc(), path.open() as file:  # opened as pycocotools does
+        with path.open() as file:  # as pycocotools does
             content = json.load(file)
     except (ValueError, RecursionError) as error:
         raise ValueError(
