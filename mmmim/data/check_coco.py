@@ -48,16 +48,19 @@ def _check(dataset: dict, classes: list[str] | None, loader: str) -> None:
             f"'{found.path}' has no list of {', '.join(missing)}: expected COCO's layout, with images, "
             "annotations and categories. Set ann_file to such a file, or export it again"
         )
-    masks = any(
-        is_of_type(step, "LoadAnnotations") and step.get("with_mask")
-        for step in dataset.get("pipeline", ())
-    )
-    if errors := found.lines(warning=False, masks=masks):
+    uses = {"masks"} if _reads_masks(dataset) else set()
+    uses |= {"evaluation"} if loader == "val_dataloader" else set()
+    if errors := found.lines(warning=False, uses=uses):
         raise ValueError("\n".join(errors))
-    for line in found.lines(warning=True, masks=masks):
+    for line in found.lines(warning=True, uses=uses):
         print_log(line, logger="current", level=logging.WARNING)
     _check_left(found, dataset, classes, loader)
     _check_images(found, dataset)
+
+
+def _reads_masks(dataset: dict) -> bool:
+    steps = dataset.get("pipeline", ())
+    return any(is_of_type(step, "LoadAnnotations") and step.get("with_mask") for step in steps)
 
 
 def _check_left(found: CocoFile, dataset: dict, classes: list[str] | None, loader: str) -> None:

@@ -46,7 +46,9 @@ def check_label_maps(cfg: Config, loaders: Sequence[str]) -> None:
     # mmseg.datasets is imported by looking a data set up: only where a config has one.
     for loader in loaders:
         for dataset in datasets_of(cfg, loader):
-            if hasattr(class_of(dataset, cfg), "get_label_map"):  # of mmseg's BaseSegDataset
+            # Of mmseg's BaseSegDataset; other data sets may pair images and label maps differently.
+            load = getattr(class_of(dataset, cfg), "load_data_list", None)
+            if getattr(load, "__qualname__", "") == "BaseSegDataset.load_data_list":
                 _check(cfg, dataset)
 
 
@@ -61,7 +63,12 @@ def _check(cfg: Config, dataset: dict) -> None:
     built.full_init()
     samples = [built.get_data_info(index) for index in range(len(built))]
     _check_pairs(samples, Path(prefix["seg_map_path"]), built.seg_map_suffix, bool(built.ann_file))
-    _check_values(evenly(samples), LoadLabelMap(**_label_range(cfg)))
+    if any(map(_loads_labels, dataset.get("pipeline", ()))):
+        _check_values(evenly(samples), LoadLabelMap(**_label_range(cfg)))
+
+
+def _loads_labels(step: dict) -> bool:
+    return is_of_type(step, "LoadLabelMap") or is_of_type(step, "LoadAnnotations")
 
 
 def _check_suffix(folder: Path, key: str, suffix: str, option: str) -> None:

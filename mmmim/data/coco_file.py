@@ -26,13 +26,13 @@ class Fault:
         text: what is wrong, after a count.
         cure: what to do about it.
         warning: training goes on.
-        of_masks: it concerns training with masks only.
+        use: what it concerns, "masks" or "evaluation"; "" if every use of the file.
     """
 
     text: str
     cure: str
     warning: bool = False
-    of_masks: bool = False
+    use: str = ""
 
 
 EXPORT = "export the annotations again in COCO's layout"
@@ -61,6 +61,11 @@ FAULTS = {
     "empty": Fault(
         "annotations with an empty bbox or area, which mmdet ignores", "remove them", warning=True
     ),
+    "crowd": Fault(
+        "annotations without iscrowd, which COCO's evaluation needs",
+        "set iscrowd=0, and 1 for regions of many objects",
+        use="evaluation",
+    ),
     "id 0": Fault(
         "annotations with id 0, which COCO's evaluation never counts as found",
         "number annotations from 1",
@@ -69,20 +74,20 @@ FAULTS = {
     "no mask": Fault(
         "annotations without segmentation, from which masks are trained",
         f"{POLYGONS}, or train a detector without mask head (with_mask=False)",
-        of_masks=True,
+        use="masks",
     ),
-    "polygon": Fault("annotations whose segmentation is no list of polygons", POLYGONS, of_masks=True),
-    "odd": Fault("annotations with a polygon of an odd number of values", POLYGONS, of_masks=True),
-    "short": Fault("annotations whose polygons have fewer than 3 points", POLYGONS, of_masks=True),
+    "polygon": Fault("annotations whose segmentation is no list of polygons", POLYGONS, use="masks"),
+    "odd": Fault("annotations with a polygon of an odd number of values", POLYGONS, use="masks"),
+    "short": Fault("annotations whose polygons have fewer than 3 points", POLYGONS, use="masks"),
     "short part": Fault(
         "annotations with a polygon of fewer than 3 points, which mmdet ignores",
         "remove these polygons",
         warning=True,
-        of_masks=True,
+        use="masks",
     ),
-    "far": Fault("annotations with a polygon far outside the image", POLYGONS, of_masks=True),
-    "rle size": Fault("annotations with an RLE of another size than the image", RLE, of_masks=True),
-    "rle": Fault("annotations with a broken RLE", RLE, of_masks=True),
+    "far": Fault("annotations with a polygon far outside the image", POLYGONS, use="masks"),
+    "rle size": Fault("annotations with an RLE of another size than the image", RLE, use="masks"),
+    "rle": Fault("annotations with a broken RLE", RLE, use="masks"),
 }
 
 
@@ -125,12 +130,12 @@ class CocoFile:
         self._counts[other] = self._counts.pop(fault)
         self._places[other] = self._places.pop(fault)
 
-    def lines(self, warning: bool, masks: bool) -> list[str]:
-        """A line per fault that stops training, or per `warning`; of masks only if `masks`."""
+    def lines(self, warning: bool, uses: set[str]) -> list[str]:
+        """A line per fault that concerns one of the `uses` or every use: errors, or warnings."""
         return [
             f"'{self.path}' has {count} {FAULTS[name].text} ({self._shown(name)}): {FAULTS[name].cure}"
             for name, count in self._counts.items()
-            if FAULTS[name].warning == warning and (masks or not FAULTS[name].of_masks)
+            if FAULTS[name].warning == warning and FAULTS[name].use in uses | {""}
         ]
 
     def _shown(self, name: str) -> str:
@@ -257,6 +262,8 @@ def _check_annotations(found: CocoFile, entries: list, images: dict, labels: dic
                     found.add(mask, _place(entry, found, image))
             if fault:
                 found.add(fault, _place(entry, found, image))
+            if "iscrowd" not in entry:
+                found.add("crowd", _place(entry, found, image))
             if entry.get("id") == 0:
                 found.add("id 0", _place(entry, found, image))
         except (TypeError, KeyError, AttributeError, OverflowError) as error:

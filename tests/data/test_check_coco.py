@@ -266,6 +266,14 @@ def test_test_images_need_no_annotations(root):
     check_annotations(cfg, ("test_dataloader",))
 
 
+def test_evaluation_needs_iscrowd(root):
+    data = content()
+    without("annotations", "iscrowd", 2)(data)
+    check_annotations(config(root, data), TRAIN)
+    with pytest.raises(ValueError, match=r"own\.json' has 2 annotations without iscrowd"):
+        check_annotations(config(root, data, loader="val_dataloader"), ("val_dataloader",))
+
+
 def test_a_missing_file_is_named(root):
     cfg = config(root, content(), ann_file="annotations/none.json")
     with pytest.raises(FileNotFoundError, match=r"annotations/none\.json' not found: set data_root"):

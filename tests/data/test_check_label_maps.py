@@ -139,6 +139,12 @@ def test_missing_folders_are_named_with_their_option(root):
         check_label_maps(config(root, data_prefix=dict(img_path=IMAGES)), TRAIN)
 
 
+def test_labels_that_another_transform_reads_are_not_judged(root):
+    relabel(root, lambda a: np.stack([a] * 3, -1))
+    steps = [dict(type="mmmim.LoadLabelledImage"), dict(type="LoadColorsAsLabels")]
+    check_label_maps(config(root, pipeline=steps), TRAIN)
+
+
 def test_at_most_50_maps_are_read(root, monkeypatch):
     for i in range(4, 120):
         for folder, suffix in ((IMAGES, ".jpg"), (LABELS, ".png")):

@@ -275,6 +275,22 @@ def test_repeated_augmentation_shows_fewer_images_more_often(monkeypatch):
         EpochSampler([0], seed=0, repeats=0)
 
 
+def test_files_left_out_by_their_extension_are_counted(folder, monkeypatch):
+    lines = []
+    monkeypatch.setattr("mmmim.data.unlabelled.print_log", lambda line, logger: lines.append(line))
+    for name in ("x.jfif", "y.GIF", "z.gif", "README"):
+        (folder / "a" / name).touch()
+    assert len(list_images(folder)) == 6
+    assert "2 .gif, 1 .txt, 1 .jfif, 1 no extension" in lines[0]
+    assert len(list_images(folder, (".gif",))) == 2
+
+
+@pytest.mark.parametrize("crop", ["RandomResizedCrop", "SimpleResizedCrop"])
+def test_a_crop_that_is_no_square_is_refused(crop):
+    with pytest.raises(ValueError, match=r"side of a square in pixels, got \(128, 192\)"):
+        TRANSFORMS.build(dict(type=crop, size=(128, 192)))
+
+
 def test_linked_folders_are_part_of_a_folder_and_loops_are_not(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     gradient_image().save(elsewhere / "far.png")
