@@ -77,7 +77,7 @@ def _check_left(found: CocoFile, dataset: dict, classes: list[str] | None, loade
     used = annotated | (not filters.get("filter_empty_gt", False))
     left = large & used
     parts = f"{len(left)} images: {(~annotated).sum()} without an annotation of the classes, "
-    parts += f"{(~large).sum()} smaller than min_size={filters.get('min_size', 0)}"
+    parts += f"{(~large).sum()} smaller than min_size {filters.get('min_size', 0)}"
     if not left.any() or not (annotated.any() or loader == "test_dataloader"):
         raise ValueError(
             f"'{found.path}' leaves no image with annotations to read, of {parts}. Set "

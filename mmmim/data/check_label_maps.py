@@ -49,13 +49,15 @@ def check_label_maps(cfg: Config, loaders: Sequence[str]) -> None:
             # Of mmseg's BaseSegDataset; other data sets may pair images and label maps differently.
             load = getattr(class_of(dataset, cfg), "load_data_list", None)
             if getattr(load, "__qualname__", "") == "BaseSegDataset.load_data_list":
-                _check(cfg, dataset)
+                _check(cfg, dataset, loader)
 
 
-def _check(cfg: Config, dataset: dict) -> None:
+def _check(cfg: Config, dataset: dict, loader: str) -> None:
     with DefaultScope.overwrite_default_scope(cfg.get("default_scope")):
         built = DATASETS.build(dict(dataset, pipeline=[], lazy_init=True))
     prefix = built.data_prefix
+    if loader == "test_dataloader" and not prefix.get("seg_map_path"):
+        return  # predictions without evaluation
     for key, suffix in (("img_path", "img_suffix"), ("seg_map_path", "seg_map_suffix")):
         if prefix.get(key) is None:
             raise ValueError(f"data_prefix of {built.data_root!r} must have the folder '{key}'")

@@ -74,7 +74,10 @@ def _check_categories(dataset: dict, cfg: Config) -> None:
     file = below_root(dataset, dataset.get("ann_file") or "")
     if not is_of_type(dataset, "CocoDataset") or not file.is_file():
         return
-    names, classes = coco_file(dataset).categories, classes_of(dataset, cfg) or []
+    found, classes = coco_file(dataset), classes_of(dataset, cfg) or []
+    if "categories" in found.missing:
+        return  # check_annotations says so
+    names = found.categories
     if not (dataset.get("metainfo") or {}).get("classes"):
         _check_default_classes(file, names, classes)
     elif [name for name in names if name in classes] != classes:

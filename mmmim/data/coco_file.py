@@ -46,7 +46,7 @@ FAULTS = {
     "image": Fault("images without file_name, width or height", EXPORT),
     "image size": Fault(
         f"images whose width and height are no sizes in pixels, or more than {MAX_PIXELS} pixels",
-        "take both from the image files",
+        "take both from the image files, and cut larger images into tiles",
     ),
     "file twice": Fault("image files that occur twice", "merge their entries", warning=True),
     "category": Fault("categories without a name, or with one that occurs twice", EXPORT),
@@ -61,7 +61,8 @@ FAULTS = {
     "empty": Fault(
         "annotations with an empty bbox or area, which mmdet ignores", "remove them", warning=True
     ),
-    "crowd": Fault(
+    "crowd": Fault("annotations whose iscrowd is neither 0 nor 1", "set iscrowd=0"),
+    "no crowd": Fault(
         "annotations without iscrowd, which COCO's evaluation needs",
         "set iscrowd=0, and 1 for regions of many objects",
         use="evaluation",
@@ -262,8 +263,10 @@ def _check_annotations(found: CocoFile, entries: list, images: dict, labels: dic
                     found.add(mask, _place(entry, found, image))
             if fault:
                 found.add(fault, _place(entry, found, image))
-            if "iscrowd" not in entry:
+            if entry.get("iscrowd", 0) not in (0, 1):
                 found.add("crowd", _place(entry, found, image))
+            if "iscrowd" not in entry:
+                found.add("no crowd", _place(entry, found, image))
             if entry.get("id") == 0:
                 found.add("id 0", _place(entry, found, image))
         except (TypeError, KeyError, AttributeError, OverflowError) as error:

@@ -153,6 +153,7 @@ FAULTS = {
     "no area": (without("annotations", "area"), "8 annotations without a number as area"),
     "area nan": (third(area=float("nan")), f"as area.*{ONE}"),
     "list": (lambda d: d["annotations"].insert(2, [1, 2]), "of another form"),
+    "iscrowd of text": (third(iscrowd="no"), f"iscrowd is neither 0 nor 1.*{ONE}"),
     "no segmentation": (without("annotations", "segmentation"), r"8 annotations without segmentation"),
     "empty segmentation": (each(segmentation=[]), "8 annotations without segmentation"),
     "text segmentation": (third(segmentation="abc"), f"no list of polygons.*{ONE}"),
@@ -301,7 +302,7 @@ def test_no_image_left_is_refused(root):
         image.update(width=24, height=24)
     for annotation in data["annotations"]:
         annotation.update(bbox=[1, 1, 9, 9], segmentation=[[1, 1, 9, 1, 9, 9]])
-    with pytest.raises(ValueError, match=r"own\.json' leaves no image.*4 smaller than min_size=32"):
+    with pytest.raises(ValueError, match=r"own\.json' leaves no image.*4 smaller than min_size 32"):
         check_annotations(config(root, data), TRAIN)
     data = content()
     data["annotations"] = []

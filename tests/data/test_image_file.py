@@ -248,6 +248,9 @@ def test_a_size_that_is_not_the_annotations_is_refused(tmp_path, annotated, mess
     path = save(tmp_path / "image.jpg", "RGB")
     sample = dict(img_path=str(path), height=41, width=67)
     assert LoadLabelledImage()(sample)["ori_shape"] == (41, 67)
+    save(path, "RGB", exif=turned(6))
+    assert LoadLabelledImage()(dict(img_path=str(path), height=67, width=41))["ori_shape"] == (67, 41)
+    save(path, "RGB")
     height, width = annotated
     with pytest.raises(OSError, match=rf"image\.jpg' has {message}"):
         LoadLabelledImage()(dict(img_path=str(path), height=height, width=width))
