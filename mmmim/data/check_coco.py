@@ -17,6 +17,7 @@ from mmmim.data.config_datasets import (
     image_folder,
     is_of_type,
 )
+from mmmim.data.labelled_transforms import LoadLabelledImage
 
 
 def check_annotations(cfg: Config, loaders: Sequence[str]) -> None:
@@ -24,6 +25,7 @@ def check_annotations(cfg: Config, loaders: Sequence[str]) -> None:
 
     Raises:
         FileNotFoundError: an annotation file or an image is missing.
+        OSError: one of up to 50 images cannot be read, or has another size than its annotations say.
         ValueError: an annotation file would train wrongly, or crash a library; all its faults are
             listed, with the first annotations of each.
     """
@@ -88,17 +90,24 @@ def _check_left(found: CocoFile, dataset: dict, classes: list[str] | None, loade
 
 
 def _check_images(found: CocoFile, dataset: dict) -> None:
-    """
+    """Read up to 50 images.
+
     Raises:
-        FileNotFoundError: some of 50 images do not exist.
+        FileNotFoundError: some of them do not exist.
+        OSError: see `LoadLabelledImage`.
     """
     folder = image_folder(dataset, "img")
-    missing = [name for name in evenly(found.files) if not (folder / name).is_file()]
+    missing = [name for name in evenly(found.files) if not (folder / name).exists()]
     if missing:
         raise FileNotFoundError(
             f"'{found.path}' names images that '{folder}' does not hold: {', '.join(missing[:3])} "
             f"({len(missing)} of {len(evenly(found.files))} tried). Set data_prefix.img of the data set"
         )
+    load = LoadLabelledImage()
+    for index in evenly(range(len(found.files))):
+        width, height = found.sizes[index]
+        path = str(folder / found.files[index])
+        load(dict(img_path=path, width=int(width), height=int(height)))
 
 
 def _check_evaluator(cfg: Config, loader: str) -> None:

@@ -287,6 +287,15 @@ def test_a_missing_file_is_named(root):
         check_annotations(config(root, content(), data_prefix=dict(img="elsewhere/")), TRAIN)
 
 
+def test_images_of_another_size_are_refused_before_training(root):
+    Image.new("RGB", (32, 24)).save(root / "images/2.jpg")
+    with pytest.raises(OSError, match=r"2\.jpg' has 32 x 24 pixels.*say 64 x 48.*resized"):
+        check_annotations(config(root, content()), TRAIN)
+    (root / "images/2.jpg").write_bytes(b"")
+    with pytest.raises(OSError, match=r"2\.jpg': the file is empty"):
+        check_annotations(config(root, content()), TRAIN)
+
+
 def test_images_that_are_left_out_are_counted(root, log):
     data = content()
     data["annotations"] = data["annotations"][:4]
@@ -299,7 +308,7 @@ def test_images_that_are_left_out_are_counted(root, log):
 def test_no_image_left_is_refused(root):
     data = content()
     for image in data["images"]:
-        image.update(width=24, height=24)
+        image.update(width=24, height=24)  # the files are larger, but this comes first
     for annotation in data["annotations"]:
         annotation.update(bbox=[1, 1, 9, 9], segmentation=[[1, 1, 9, 1, 9, 9]])
     with pytest.raises(ValueError, match=r"own\.json' leaves no image.*4 smaller than min_size 32"):
