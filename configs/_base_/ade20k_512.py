@@ -17,7 +17,7 @@ train_dataloader = dict(
         data_prefix=dict(img_path="images/training", seg_map_path="annotations/training"),
         pipeline=[
             dict(type="mmmim.LoadLabelledImage"),
-            dict(type="LoadAnnotations", reduce_zero_label=True),
+            dict(type="mmmim.LoadLabelMap"),
             dict(type="RandomResize", scale=(2048, 512), ratio_range=(0.5, 2.0), keep_ratio=True),
             dict(type="RandomCrop", crop_size=(512, 512), cat_max_ratio=0.75),
             dict(type="RandomFlip", prob=0.5),
@@ -38,7 +38,7 @@ val_dataloader = dict(
         pipeline=[
             dict(type="mmmim.LoadLabelledImage"),
             dict(type="Resize", scale=(2048, 512), keep_ratio=True),
-            dict(type="LoadAnnotations", reduce_zero_label=True),
+            dict(type="mmmim.LoadLabelMap"),
             dict(type="PackSegInputs"),
         ],
     ),

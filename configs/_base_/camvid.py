@@ -28,7 +28,7 @@ train_dataloader = dict(
         data_prefix=dict(img_path="images/training", seg_map_path="annotations/training"),
         pipeline=[
             dict(type="mmmim.LoadLabelledImage"),
-            dict(type="LoadAnnotations", reduce_zero_label=True),
+            dict(type="mmmim.LoadLabelMap"),
             dict(
                 type="RandomResize",
                 scale=(320, 240),
@@ -57,7 +57,7 @@ val_dataloader = dict(
         pipeline=[
             dict(type="mmmim.LoadLabelledImage"),
             dict(type="Resize", scale=(320, 240), keep_ratio=True),
-            dict(type="LoadAnnotations", reduce_zero_label=True),
+            dict(type="mmmim.LoadLabelMap"),
             dict(type="PackSegInputs"),
         ],
     ),

@@ -25,7 +25,7 @@ train_dataloader = dict(
         data_prefix=dict(img_path="images/training", seg_map_path="annotations/training"),
         pipeline=[
             dict(type="mmmim.LoadLabelledImage"),
-            dict(type="LoadAnnotations", reduce_zero_label=True),
+            dict(type="mmmim.LoadLabelMap"),
             dict(
                 type="RandomResize",
                 scale=(96, 96),
@@ -54,7 +54,7 @@ val_dataloader = dict(
         pipeline=[
             dict(type="mmmim.LoadLabelledImage"),
             dict(type="Resize", scale=(96, 96), keep_ratio=True),
-            dict(type="LoadAnnotations", reduce_zero_label=True),
+            dict(type="mmmim.LoadLabelMap"),
             dict(type="PackSegInputs"),
         ],
     ),

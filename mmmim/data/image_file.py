@@ -1,6 +1,8 @@
-"""Image files, decoded only as far as a crop needs."""
+"""Image files, decoded only as far as a crop needs. Every error names the file."""
 
 import functools
+import os
+import stat
 import time
 import warnings
 from collections.abc import Callable
@@ -18,13 +20,21 @@ from torchvision.io import ImageReadMode, decode_jpeg
 ORIENTATION = 0x0112  # EXIF tag; value 1 is upright
 RETRY_AFTER = (1, 5, 20)  # seconds to wait after each failure of the file system
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+# The content decides the format, not the name. Pillow's other decoders start programs (EPS) or are
+# rarely needed.
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM")
+# Larger images are refused before memory is claimed. Pillow's own limit (Image.MAX_IMAGE_PIXELS) warns
+# at half as many, and refuses from here on.
+MAX_PIXELS = 2 * (1024**3 // 4 // 3)
+MAX_BYTES = 8 * MAX_PIXELS  # of a file: the largest image with 4 channels of 16 bits, uncompressed
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 Box = tuple[int, int, int, int]  # left, top, width, height
 
 
 class ImageDecodeError(ValueError):
-    """A file cannot be decoded; the message gives the reason."""
+    """A file cannot be decoded; the message names the file, the reason and the cure."""
 
 
 class FileSystemError(OSError):
@@ -32,18 +42,36 @@ class FileSystemError(OSError):
 
 
 def _raises_decode_error(method: Method) -> Method:
-    """Decorate a method to raise any decoding error as `ImageDecodeError`."""
+    """Decorate a method of `ImageFile` to raise any decoding error as `ImageDecodeError`."""
 
     @functools.wraps(method)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(self: "ImageFile", *args: Any, **kwargs: Any) -> Any:
         try:
-            return method(*args, **kwargs)
-        except (MemoryError, FileSystemError):
+            return method(self, *args, **kwargs)
+        except FileSystemError:
             raise
         except Exception as error:  # damaged files can raise errors of any type
-            raise ImageDecodeError(str(error)) from error
+            raise named_error(self.path, error) from error
 
     return call  # type: ignore[return-value]
+
+
+def named_error(path: Path, error: Exception) -> Exception:
+    """The error to raise for a file that a library could not decode."""
+    if isinstance(error, MemoryError):
+        return MemoryError(
+            f"not enough memory to decode '{path}': start fewer dataloader workers, or shrink the image"
+        )
+    if isinstance(error, ImageDecodeError):
+        reason = str(error)
+    elif isinstance(error, Image.DecompressionBombError):
+        reason = f"more than {MAX_PIXELS} pixels. Cut the image into tiles, or shrink it"
+    elif isinstance(error, Image.UnidentifiedImageError):
+        reason = f"damaged, or none of {', '.join(FORMATS)}. Convert, replace or remove it"
+    else:
+        text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = f"{' '.join(text.split()) or type(error).__name__}. Replace or remove it"
+    return ImageDecodeError(f"cannot read '{path}': {reason}")
 
 
 class DecodedImage:
@@ -83,15 +111,20 @@ class ImageFile:
         size: (width, height) of the upright image.
 
     Raises:
-        ImageDecodeError: the file is missing, is no image, or has pixels of more than 16 bits or
-            floating-point pixels, whose range is unknown.
+        ImageDecodeError: the file is missing, is no regular file, is no image of `FORMATS`, has more
+            than `MAX_PIXELS`, or has pixels of more than 16 bits or floating-point pixels, whose range
+            is unknown.
         FileSystemError: the file system failed at every attempt.
     """
 
-    @_raises_decode_error
     def __init__(self, path: Path) -> None:
-        self._bytes = _read(path)
-        self._image: Image.Image = Image.open(BytesIO(self._bytes))
+        self.path = path
+        self._open()
+
+    @_raises_decode_error
+    def _open(self) -> None:
+        self._bytes = read_bytes(self.path)
+        self._image = open_image(self._bytes)
         # Upright JPEGs are decoded later, at a reduced size where possible; PIL decodes all others now.
         self._plain_jpeg = (
             self._image.format == "JPEG" and self._image.getexif().get(ORIENTATION, 1) == 1
@@ -100,14 +133,13 @@ class ImageFile:
             self._image = _upright_rgb(self._image)
         self.size = self._image.size
 
-    @_raises_decode_error
     def to_pil(self) -> Image.Image:
         """The whole image as PIL image, RGB.
 
         Raises:
             ImageDecodeError: the file is truncated.
         """
-        return self._image.convert("RGB")
+        return self.decode().to_pil()
 
     @_raises_decode_error
     def decode(self) -> DecodedImage:
@@ -155,16 +187,17 @@ def read_rgb(path: Path) -> Image.Image:
     return ImageFile(path).to_pil()
 
 
-def _read(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
     """The bytes of a file. Reads are retried, since network storage can fail transiently.
 
     Raises:
         FileSystemError: every attempt failed.
         FileNotFoundError, PermissionError: the file is missing or not readable, and its folder exists.
+        ImageDecodeError: it is no regular file, is empty, or is larger than `MAX_BYTES`.
     """
     for pause in (*RETRY_AFTER, None):
         try:
-            return path.read_bytes()
+            return _read_regular(path)
         except OSError as error:
             if isinstance(error, (FileNotFoundError, PermissionError)) and path.parent.is_dir():
                 raise
@@ -175,6 +208,53 @@ def _read(path: Path) -> bytes:
         f"cannot read '{path}' after {1 + len(RETRY_AFTER)} attempts: {reason}. Check its disk or "
         "network, then continue the run with --resume"
     )
+
+
+def _read_regular(path: Path) -> bytes:
+    """The bytes of a regular file; a pipe or device is refused, since reading it may never end."""
+    _check_regular(path.stat())
+    # The path may have become a pipe since: O_NONBLOCK opens one at once.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        _check_regular(os.fstat(file.fileno()))
+        return file.read()
+
+
+def _check_regular(status: os.stat_result) -> None:
+    """
+    Raises:
+        ImageDecodeError: see `read_bytes`.
+    """
+    if not stat.S_ISREG(status.st_mode):
+        kind = next(name for name, test in _KINDS.items() if test(status.st_mode))
+        raise ImageDecodeError(f"expected a regular file, got a {kind}. Remove it")
+    if status.st_size == 0:
+        raise ImageDecodeError("the file is empty. Replace or remove it")
+    if status.st_size > MAX_BYTES:
+        raise ImageDecodeError(
+            f"expected at most {MAX_BYTES} bytes, got {status.st_size}: cut the image into tiles, or "
+            "shrink it"
+        )
+
+
+_KINDS = {
+    "folder": stat.S_ISDIR,
+    "named pipe": stat.S_ISFIFO,
+    "socket": stat.S_ISSOCK,
+    "device": lambda mode: True,
+}
+
+
+def open_image(data: bytes, formats: tuple[str, ...] = FORMATS) -> Image.Image:
+    """Open an image without decoding its pixels.
+
+    Raises:
+        PIL.UnidentifiedImageError: the content has none of the `formats`.
+        PIL.Image.DecompressionBombError: the image has more than `MAX_PIXELS`.
+    """
+    image = Image.open(BytesIO(data), formats=formats)
+    if image.width * image.height > MAX_PIXELS:  # a program may have switched off Pillow's limit
+        raise Image.DecompressionBombError
+    return image
 
 
 def _reduction(factor: float) -> int:
@@ -189,13 +269,13 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 0xFFFF:
-            raise ValueError(
+            raise ImageDecodeError(
                 f"expected pixels of 8 or 16 bits, got values from {values.min()} to {values.max()}: "
                 "convert the file to 8 or 16 bits"
             )
         image = Image.fromarray((values >> 8).astype(np.uint8))
     elif image.mode == "F":
-        raise ValueError(
+        raise ImageDecodeError(
             "expected pixels of 8 or 16 bits, got floating-point pixels: convert the file to 8 or "
             "16 bits"
         )

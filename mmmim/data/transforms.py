@@ -69,7 +69,7 @@ class RandomResizedCrop(ImageFileCrop):
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
         interpolation: str = "bicubic",
     ) -> None:
-        self.size, self.interpolation = (size, size), interpolation
+        self.size, self.interpolation = (_side(size), size), interpolation
         self.draw = v2.RandomResizedCrop(size, scale=scale, ratio=ratio).make_params
 
     def __call__(self, photo: ImageFile | DecodedImage) -> Tensor:
@@ -93,7 +93,7 @@ class SimpleResizedCrop(ImageFileCrop):
     """
 
     def __init__(self, size: int, padding: int = 4) -> None:
-        self.size, self.padding = size, padding
+        self.size, self.padding = _side(size), padding
 
     def __call__(self, photo: ImageFile | DecodedImage) -> Tensor:
         short = min(photo.size)
@@ -108,3 +108,13 @@ class SimpleResizedCrop(ImageFileCrop):
         start = int(torch.randint(length + 2 * self.padding - self.size + 1, (1,)))
         indices = (torch.arange(self.size) + start - self.padding).abs()
         return torch.where(indices < length, indices, 2 * (length - 1) - indices)
+
+
+def _side(size: int) -> int:
+    """
+    Raises:
+        ValueError: `size` is no side of a square.
+    """
+    if not isinstance(size, int) or size < 1:
+        raise ValueError(f"size must be the side of a square in pixels, got {size}")
+    return size

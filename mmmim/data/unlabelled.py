@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -89,7 +90,7 @@ class UnlabelledImages(Dataset):
                 inputs = self._augment(self._open(position), item_seed(self.seed, draw))
             except ImageDecodeError as error:
                 self._broken[position] = 1
-                warnings.warn(f"skipped '{self.file(position)}': {error}", stacklevel=2)
+                warnings.warn(f"skipped an image: {error}", stacklevel=2)
                 continue
             return dict(inputs=inputs)
         raise RuntimeError(
@@ -138,21 +139,26 @@ def list_names(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> list[s
             "(configs/tiny/*_photos.py), IMAGENET=/path/to/imagenet (full-size configs), or "
             "--cfg-options train_dataloader.dataset.data_root=/path/to/images"
         )
-    names = [
-        os.path.join(parent, name)
-        for parent, files in _walk(folder)
-        for name in files
-        if not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions
-    ]
+    names, others = [], Counter[str]()
+    for parent, files in walk(folder):
+        for name in files:
+            extension = os.path.splitext(name)[1].lower()
+            if not name.startswith(".") and extension in extensions:
+                names.append(os.path.join(parent, name))
+            elif not name.startswith("."):
+                others[extension or "no extension"] += 1
     if not names:
         raise FileNotFoundError(
             f"no image found in '{folder}': expected files ending in {', '.join(extensions)}. Check "
             "data_root and data_prefix of the dataset, which select this folder"
         )
+    if others:
+        left_out = ", ".join(f"{count} {kind}" for kind, count in others.most_common(5))
+        print_log(f"left out files below '{folder}' by their extension: {left_out}", logger="current")
     return sorted(names, key=lambda name: name.split(os.sep))
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+def walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """(relative path, files) of `folder`, whose path is "", and of all folders below it.
 
     Hidden folders are skipped, and links to a folder above, which would not end.

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from mmengine import Config
 
+from mmmim.data.check_coco import check_annotations
+from mmmim.data.check_label_maps import check_label_maps, set_label_range
 from mmmim.data.checks import check_classes, check_data_roots
 from mmmim.engine import batch, distribution, reliability, schedule, settings, weights
 from mmmim.methods.maskalign import set_teacher
@@ -128,18 +130,21 @@ def check_batch(cfg: Config, options: RunOptions) -> None:
 
 
 def check_train_data(cfg: Config, options: RunOptions) -> None:
-    """Refuse data roots that are missing and classes that do not fit the head."""
+    """Refuse missing data, classes that do not fit the head, and annotations that train wrongly."""
     _check_data(cfg, ("train_dataloader", "val_dataloader"))
 
 
 def check_test_data(cfg: Config, options: RunOptions) -> None:
-    """Refuse data roots that are missing and classes that do not fit the head."""
+    """Refuse missing data, classes that do not fit the head, and annotations that train wrongly."""
     _check_data(cfg, ("test_dataloader",))
 
 
 def _check_data(cfg: Config, loaders: tuple[str, ...]) -> None:
     check_data_roots(cfg, loaders)
     check_classes(cfg, loaders)
+    check_annotations(cfg, loaders)
+    check_label_maps(cfg, loaders)
+    set_label_range(cfg, loaders)
 
 
 def take_image_size(cfg: Config, options: RunOptions) -> None:

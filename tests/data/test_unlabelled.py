@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -277,6 +275,22 @@ def test_repeated_augmentation_shows_fewer_images_more_often(monkeypatch):
         EpochSampler([0], seed=0, repeats=0)
 
 
+def test_files_left_out_by_their_extension_are_counted(folder, monkeypatch):
+    lines = []
+    monkeypatch.setattr("mmmim.data.unlabelled.print_log", lambda line, logger: lines.append(line))
+    for name in ("x.jfif", "y.GIF", "z.gif", "README"):
+        (folder / "a" / name).touch()
+    assert len(list_images(folder)) == 6
+    assert "2 .gif, 1 .txt, 1 .jfif, 1 no extension" in lines[0]
+    assert len(list_images(folder, (".gif",))) == 2
+
+
+@pytest.mark.parametrize("crop", ["RandomResizedCrop", "SimpleResizedCrop"])
+def test_a_crop_that_is_no_square_is_refused(crop):
+    with pytest.raises(ValueError, match=r"side of a square in pixels, got \(128, 192\)"):
+        TRANSFORMS.build(dict(type=crop, size=(128, 192)))
+
+
 def test_linked_folders_are_part_of_a_folder_and_loops_are_not(folder, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     gradient_image().save(elsewhere / "far.png")
@@ -298,14 +312,14 @@ def test_a_folder_that_must_not_be_listed_is_an_error(folder, monkeypatch):
 
 def test_a_file_system_that_does_not_answer_breaks_no_image(folder, monkeypatch):
     monkeypatch.setattr(image_file, "RETRY_AFTER", (0, 0))
-    read, failures = Path.read_bytes, [OSError(116, "Stale file handle")] * 2
+    read, failures = image_file._read_regular, [OSError(116, "Stale file handle")] * 2
 
     def read_bytes(path):
         if failures:
             raise failures.pop()
         return read(path)
 
-    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    monkeypatch.setattr(image_file, "_read_regular", read_bytes)
     images = UnlabelledImages(str(folder), pipeline=PIPELINES["mae"])
     assert images[0]["inputs"].shape == (3, 32, 32)
     failures += [OSError(116, "Stale file handle")] * 3
