@@ -215,7 +215,7 @@ def test_checkpoints_by_iteration_resume_exactly(photos, tmp_path, whole):
 
 
 def slow(cfg, seconds=0.15):
-    cfg.custom_hooks.append(dict(type="SlowSteps", seconds=seconds))
+    cfg.custom_hooks.append(dict(type="mmmim.SlowSteps", seconds=seconds))
     return cfg
 
 
