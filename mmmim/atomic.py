@@ -1,5 +1,6 @@
 """Files are written whole or not at all."""
 
+import errno
 import json
 import os
 import shutil
@@ -35,14 +36,19 @@ def write_atomically(path: str | Path) -> Iterator[IO[bytes]]:
         os.replace(partial, path)
         _sync_folder(path.parent)
     except OSError as error:
-        free = shutil.disk_usage(path.parent).free / 1e6
         raise OSError(
             error.errno,
-            f"cannot write '{path}': {error.strerror or error}. {free:.0f} MB are free there: make "
-            "room, or set another --work-dir. Files that were complete are kept",
+            f"cannot write '{path}': {error.strerror or error}. {_cure(error, path.parent)}, or set "
+            "another --work-dir. Files that were complete are kept",
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _cure(error: OSError, folder: Path) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"{shutil.disk_usage(folder).free / 1e6:.0f} MB are free there: make room"
+    return "Check its permissions and its disk"
 
 
 def _sync_folder(folder: Path) -> None:

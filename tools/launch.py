@@ -1,4 +1,4 @@
-"""torchrun for `dist_train.sh` and `dist_test.sh`: signals reach the run, and its exit code returns.
+"""torchrun that forwards signals to the ranks, and returns exit code 75 if a rank stopped with it.
 
 torchrun ends its processes when it gets a signal. Here they get the signal, write a checkpoint and exit
 with 75 (`mmmim.engine.signals.TO_BE_CONTINUED`), which this process then exits with.
@@ -8,13 +8,16 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from torch.distributed import run
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import elastic_launch
 
+# Repeated here, since importing mmmim takes seconds: mmmim/engine/signals.py, hooks/watchdog.py.
 TO_BE_CONTINUED = 75
+WATCHDOG = 76
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
 
@@ -28,8 +31,10 @@ def main() -> None:
     try:
         elastic_launch(config=config, entrypoint=command)(*arguments)
     except ChildFailedError as error:
-        if any(failure.exitcode == TO_BE_CONTINUED for failure in error.failures.values()):
-            sys.exit(TO_BE_CONTINUED)
+        codes = {failure.exitcode for failure in error.failures.values()}
+        for code in (TO_BE_CONTINUED, WATCHDOG):
+            if code in codes:
+                sys.exit(code)
         sys.exit(f"{error}")
 
 
@@ -50,12 +55,15 @@ def check_port(args) -> None:
 
 def pass_on(number: int) -> None:
     """Send a signal to the processes that this one started, or end if there are none yet."""
-    tasks = Path("/proc/self/task").iterdir()
-    children = [int(child) for task in tasks for child in (task / "children").read_text().split()]
+    children = []
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(FileNotFoundError):  # a thread that just ended
+            children += [int(child) for child in (task / "children").read_text().split()]
     if not children:
         sys.exit(128 + number)
     for child in children:
-        os.kill(child, number)
+        with suppress(ProcessLookupError):
+            os.kill(child, number)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Read untrusted checkpoint files without running code; write ours atomically."""
 
+import errno
 import hashlib
 import os
 import zipfile
@@ -158,7 +159,12 @@ def _named(name: str) -> Iterator[None]:
             "values alone. Ask for a file of the state_dict(); if you trust this one, name what it may "
             f"import and call: --trust {error}"
         ) from None
+    except MemoryError as error:
+        raise MemoryError(f"{name} cannot be read: there is not enough memory") from error
     except Exception as error:  # a damaged file provokes any
+        # The disk or network failed, and the file may be whole. Offsets of a damaged file give EINVAL.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise OSError(error.errno, f"{name} cannot be read: {error.strerror}") from error
         first = str(error)[:200].partition("\n")[0] or type(error).__name__
         reason = "".join(c if c.isprintable() else " " for c in first)
         raise DamagedCheckpoint(

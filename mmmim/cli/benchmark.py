@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from mmmim.benchmark import curves, loader, low_pass, precision, step, transfer
+from mmmim.benchmark import curves, guard, loader, low_pass, precision, step, transfer
 
 PARTS = dict(
     step=step,
@@ -18,6 +18,7 @@ PARTS = dict(
     transfer=transfer,
     precision=precision,
     filter=low_pass,
+    guard=guard,
 )
 
 

@@ -1,8 +1,9 @@
 """Run a step of a training again: its images, its loss and its gradients.
 
 For a step that was skipped (`skipped_steps.jsonl` in the work dir). The config is that of the work dir,
-the weights are those of its newest checkpoint before the step. In pretraining, images, crops and masks
-are exactly those of the step; labelled images are augmented anew. Example:
+the weights are those of its newest checkpoint before the step. In pretraining on one GPU, images, crops
+and masks are exactly those of the step, on several GPUs the images and crops of one of them; labelled
+images are augmented anew. With accumulated gradients it is one of the steps of an update. Example:
 
   mmmim replay work_dirs/mae/vit-b 12345
 """

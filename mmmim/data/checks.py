@@ -152,7 +152,7 @@ def _class_folder(dataset: dict) -> Path | None:
         return None
     prefix = dataset.get("data_prefix", "")
     prefix = prefix if isinstance(prefix, str) else prefix["img_path"]
-    return Path(dataset.get("data_root", "")) / prefix
+    return Path(dataset.get("data_root") or "") / prefix
 
 
 def _cure(root: str) -> str:

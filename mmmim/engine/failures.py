@@ -7,8 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SHARED_MEMORY = "/dev/shm"
-# Parts of the messages of torch (torch/utils/data/_utils/signal_handling.py, csrc/.../MapAllocator).
-SHARED_MEMORY_ERRORS = ("shared memory", "Bus error", "Cannot allocate memory")
+# Parts of torch's messages (aten/src/ATen/MapAllocator.cpp, torch/csrc/DataLoader.cpp).
+SHARED_MEMORY_ERRORS = (
+    "unable to allocate shared memory",
+    "unable to open shared memory object",
+    "out of shared memory",
+    "insufficient shared memory",
+    "Bus error",
+)
 
 
 @contextmanager

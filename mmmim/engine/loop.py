@@ -33,13 +33,13 @@ def skip_batches(loader: DataLoader, count: int) -> Iterator[Any]:
     if count >= len(loader):
         return
     if count:
-        batches = _Skipping(loader.batch_sampler, count)
+        batches = _SkipFirst(loader.batch_sampler, count)
         # A data loader refuses a new sampler by `setattr`, although nothing was drawn from it yet.
         object.__setattr__(loader, "batch_sampler", batches)
     yield from loader
 
 
-class _Skipping:
+class _SkipFirst:
     """A batch sampler whose first epoch starts later."""
 
     def __init__(self, batches: Any, count: int) -> None:

@@ -12,25 +12,37 @@ HOOKS_OF_EVERY_RUN = (
     "SafePointHook",
     "WatchdogHook",
 )
+OLD_NAMES = dict(
+    LossLogHook="DeferredLossHook",
+    NonFiniteLossHook="BadStepHook",
+    ResumedStepsHook="RescaleResumeHook",
+)
 
 
 def set_reliability(cfg: Config) -> None:
-    """Replace mmengine's checkpoint hook and epoch loop by ours, and add the hooks of every run."""
+    """Replace mmengine's checkpoint hook and epoch loop by ours, and add the hooks of every run.
+
+    Raises:
+        ValueError: the config has no checkpoint hook, or one of another type.
+    """
     _set_checkpoint_hook(cfg)
     _set_epoch_loop(cfg)
     hooks = list(cfg.get("custom_hooks") or [])
-    present = {_name(hook) for hook in hooks}
-    if "NonFiniteLossHook" in present:  # the old name of BadStepHook
-        present.add("BadStepHook")
+    present = {OLD_NAMES.get(_name(hook), _name(hook)) for hook in hooks}
     hooks += [dict(type=f"mmmim.{name}") for name in HOOKS_OF_EVERY_RUN if name not in present]
     cfg.custom_hooks = hooks
 
 
 def _set_checkpoint_hook(cfg: Config) -> None:
     hooks = cfg.get("default_hooks") or {}
-    hook = hooks.get("checkpoint") or dict(type="CheckpointHook", interval=1)
-    if _name(hook) == "CheckpointHook":
-        hooks["checkpoint"] = {**hook, "type": "mmmim.CheckpointHook"}
+    hook = hooks.get("checkpoint", dict(type="CheckpointHook", interval=1))
+    if hook is None or _name(hook) != "CheckpointHook":
+        raise ValueError(
+            f"default_hooks.checkpoint is {hook and _name(hook)}, and a run that can be continued "
+            "needs mmmim.CheckpointHook: set its type (interval=-1 and save_last=False write no "
+            "checkpoints)"
+        )
+    hooks["checkpoint"] = {**hook, "type": "mmmim.CheckpointHook"}
     cfg.default_hooks = hooks
 
 

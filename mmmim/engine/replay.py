@@ -1,5 +1,6 @@
 """A step of a training, run again."""
 
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,10 @@ from mmengine.dataset import pseudo_collate
 from mmengine.runner import Runner
 from torch import Tensor
 
-from mmmim.checkpoints import DamagedCheckpoint, read_file
+from mmmim.checkpoints import read_file
 from mmmim.data.unlabelled import item_seed
-from mmmim.engine.hooks.bad_steps import unlabelled_files
-from mmmim.engine.resume import list_checkpoints
+from mmmim.engine.hooks.bad_steps import LIST, unlabelled_files
+from mmmim.engine.resume import checkpoint_folder, find_newest_whole
 from mmmim.engine.runner import build_runner
 from mmmim.engine.settings import apply_options
 from mmmim.methods.base import unwrap_model
@@ -33,6 +34,7 @@ def replay(
 
     Raises:
         FileNotFoundError: the work dir holds no config.
+        ValueError: nothing reads one of the options; no checkpoint is whole.
     """
     cfg = _config_of(work_dir)
     apply_options(cfg, options or {})
@@ -40,18 +42,43 @@ def replay(
     cfg.train_dataloader.num_workers = 0
     cfg.train_dataloader.persistent_workers = False
     cfg.train_dataloader.pop("prefetch_factor", None)
-    with tempfile.TemporaryDirectory() as folder:
-        cfg.work_dir = folder
-        cfg.experiment_name = Path(folder).name  # mmengine keeps loggers by this name
+    folder = checkpoint_folder(cfg)
+    path = checkpoint or find_newest_whole(folder, step).path
+    content = read_file(path) if path else {}
+    meta = content.get("meta") or {}
+    if "seed" in meta:
+        cfg.randomness.seed = meta["seed"]
+    with tempfile.TemporaryDirectory() as scratch:
+        cfg.work_dir = scratch
+        cfg.experiment_name = Path(scratch).name  # mmengine keeps loggers by this name
         runner = build_runner(cfg)
         # As Runner.train does.
         runner._train_loop = runner.build_train_loop(runner._train_loop)
+        runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
         runner._init_model_weights()
-        path = checkpoint or _newest_before(work_dir, step)
         if path is not None:
-            unwrap_model(runner.model).load_state_dict(read_file(path)["state_dict"])
+            unwrap_model(runner.model).load_state_dict(content["state_dict"])
         print(f"step {step}, weights: {path or 'as at the start'}")
+        _be_rank(runner, _rank_of(work_dir, step), meta.get("world_size", 1))
         return _run(runner, step)
+
+
+def _rank_of(work_dir: Path, step: int) -> int:
+    """The first rank whose loss was not finite in a skipped step; 0 for other steps."""
+    listed = work_dir / LIST
+    lines = listed.read_text().splitlines() if listed.is_file() else []
+    found = [record for record in map(json.loads, lines) if record["step"] == step]
+    return found[-1]["rank"] if found else 0
+
+
+def _be_rank(runner: Runner, rank: int, world_size: int) -> None:
+    """Let the sampler deal out the images of one rank of several."""
+    sampler: Any = runner.train_dataloader.sampler
+    if world_size == 1 or not hasattr(sampler, "draws_of"):
+        return
+    sampler.rank, sampler.world_size = rank, world_size
+    sampler.share = sampler.share // world_size
+    print(f"images and crops of rank {rank} of {world_size}; its masks are drawn anew")
 
 
 def _config_of(work_dir: Path) -> Config:
@@ -60,18 +87,6 @@ def _config_of(work_dir: Path) -> Config:
     if not found:
         raise FileNotFoundError(f"no config (*.py) in '{work_dir}': give the work dir of a training")
     return Config.fromfile(found[-1])
-
-
-def _newest_before(work_dir: Path, step: int) -> Path | None:
-    newest: tuple[int, Path] | None = None
-    for path in list_checkpoints(work_dir):
-        try:
-            done = (read_file(path).get("meta") or {}).get("iter")
-        except DamagedCheckpoint:
-            continue
-        if type(done) is int and done <= step and (newest is None or done > newest[0]):
-            newest = (done, path)
-    return newest and newest[1]
 
 
 def _run(runner: Runner, step: int) -> dict[str, float]:
@@ -83,8 +98,8 @@ def _run(runner: Runner, step: int) -> dict[str, float]:
     batch = collate([loader.dataset[index] for index in indices])
     torch.manual_seed(item_seed(runner.seed, step))
     data = model.data_preprocessor(batch, True)
-    losses = model._run_forward(data, mode="loss")
-    total, logged = model.parse_losses(losses)
+    with runner.optim_wrapper.optim_context(model):
+        total, logged = model.parse_losses(model._run_forward(data, mode="loss"))
     total.backward()
     found = {name: float(value) for name, value in logged.items()}
     print("losses:", ", ".join(f"{name} {value:.6g}" for name, value in found.items()))

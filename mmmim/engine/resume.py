@@ -2,14 +2,17 @@
 
 import difflib
 import logging
+import math
 import os
 import re
 from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import mmengine.runner
 from mmengine import Config
+from mmengine.dist import barrier
 from mmengine.logging import print_log
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner, _flexible_runner, checkpoint, runner
@@ -45,56 +48,93 @@ def list_checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.pth"))
 
 
-def find_newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
-    """The checkpoint with the most iterations that is whole -> its path, and lines for the log.
+@dataclass
+class Found:
+    """The newest whole checkpoint of a folder.
 
-    Damaged ones that are newer are renamed to `*.pth.damaged`, so that they are not tried again. The
-    file `last_checkpoint` is not read: it may be lost, empty, or name a place that the folder was moved
-    from.
+    Attributes:
+        path: its file; None if the folder has no checkpoint of a run.
+        content: what it holds.
+        damaged: newer files that are not whole, with the reason.
+    """
+
+    path: Path | None = None
+    content: dict[str, Any] = field(default_factory=dict)
+    damaged: dict[Path, str] = field(default_factory=dict)
+
+
+def completed_steps(content: Any) -> int | None:
+    """Steps of training that a checkpoint has behind it; None for weights alone, or another file."""
+    meta = content.get("meta") if isinstance(content, dict) else None
+    steps = meta.get("iter") if isinstance(meta, dict) else None
+    return steps if type(steps) is int else None
+
+
+def find_newest_whole(folder: Path, most: float = math.inf) -> Found:
+    """The checkpoint with the most steps that is whole.
+
+    The file `last_checkpoint` is not read: it may be lost, empty, or name a place that the folder was
+    moved from. Names that end in a number are tried, the largest of each kind first.
+
+    Args:
+        folder: of the checkpoints.
+        most: steps that it may have at most.
 
     Raises:
         DamagedCheckpoint: there are checkpoints of a run, and none is whole.
-        UntrustedCheckpoint: the newest one holds objects that would run code.
+        UntrustedCheckpoint: one holds objects other than tensors, arrays and plain values.
     """
-    series: dict[str, list[Path]] = defaultdict(list)
+    kinds: dict[str, list[Path]] = defaultdict(list)
     for path in list_checkpoints(folder):
         numbered = re.fullmatch(r"(.*?)(\d+)", path.stem)
         if numbered and not path.name.startswith("best_"):
-            series[numbered[1]].append(path)
-    found: list[tuple[int, Path]] = []
-    damaged: dict[Path, str] = {}
-    for paths in series.values():
+            kinds[numbered[1]].append(path)
+    found, steps = Found(), -1
+    for paths in kinds.values():
         for path in sorted(paths, key=_number, reverse=True):
             try:
-                meta = read_file(path).get("meta") or {}
+                content = read_file(path)
             except DamagedCheckpoint as error:
-                damaged[path] = str(error)
+                found.damaged[path] = str(error)
                 continue
-            if type(meta.get("iter")) is int:  # else weights alone
-                found.append((meta["iter"], path))
+            done = completed_steps(content)
+            if done is not None and done <= most:
+                if done > steps:
+                    found.path, found.content, steps = path, content, done
                 break
-    if damaged and not found:
-        reason = next(iter(damaged.values()))
+    if found.damaged and found.path is None:
+        names = ", ".join(path.name for path in found.damaged)
         raise DamagedCheckpoint(
-            f"no checkpoint of '{folder}' is whole: {', '.join(p.name for p in damaged)}. {reason}. "
+            f"no checkpoint of '{folder}' is whole: {names}. {next(iter(found.damaged.values()))}. "
             "Start anew in another --work-dir"
         )
-    newest = max(found)[1] if found else None
+    return found
+
+
+def set_aside(found: Found) -> list[str]:
+    """Rename damaged checkpoints, so that they are not tried again -> lines for the log.
+
+    All ranks must have read them before.
+    """
     lines = []
-    for path, reason in damaged.items():
-        _set_aside(path)
-        lines.append(f"{reason}. It is renamed to {path.name}{DAMAGED}, and '{newest}' is continued")
-    return newest, lines
+    for path, reason in found.damaged.items():
+        if launched_rank() == 0:
+            os.replace(path, path.with_name(path.name + DAMAGED))
+        lines.append(
+            f"{reason}. It is renamed to {path.name}{DAMAGED}, and '{found.path}' is continued"
+        )
+    return lines
 
 
 def install_search() -> None:
     """Let mmengine's own `--resume` continue the newest whole checkpoint too."""
 
     def find_latest_checkpoint(path: str) -> str | None:
-        newest, lines = find_newest_whole(Path(path))
-        for line in lines:
+        found = find_newest_whole(Path(path))
+        barrier()
+        for line in set_aside(found):
             print_log(line, "current", logging.WARNING)
-        return None if newest is None else str(newest)
+        return None if found.path is None else str(found.path)
 
     # These modules have imported it by name.
     for module in (checkpoint, runner, _flexible_runner, mmengine.runner):
@@ -103,11 +143,6 @@ def install_search() -> None:
 
 def _number(path: Path) -> int:
     return int(re.findall(r"\d+", path.stem)[-1])
-
-
-def _set_aside(path: Path) -> None:
-    if launched_rank() == 0:
-        os.replace(path, path.with_name(path.name + DAMAGED))
 
 
 def check_fits(runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -122,7 +157,7 @@ def check_fits(runner: Runner, checkpoint: dict[str, Any]) -> None:
     _check_state_dict(runner, checkpoint)
     optimizer = getattr(runner.optim_wrapper, "optimizer", None)
     if isinstance(runner.optim_wrapper, OptimWrapper) and "optimizer" in checkpoint:
-        _check_optimizer(optimizer, checkpoint)
+        _check_optimizer(optimizer, checkpoint, _names(runner))
         _check_rates(runner, optimizer, checkpoint["optimizer"]["param_groups"])
     _log_differences(runner, checkpoint.get("meta", {}).get("cfg"))
 
@@ -168,11 +203,18 @@ def _shapes(model: nn.Module) -> tuple[dict[str, tuple[int, ...]], set[str]]:
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}, set()
 
 
-def _check_optimizer(optimizer: Any, checkpoint: dict[str, Any]) -> None:
+def _names(runner: Runner) -> dict[int, str]:
+    """id of a parameter -> its name."""
+    return {id(p): name for name, p in unwrap_model(runner.model).named_parameters()}
+
+
+def _check_optimizer(optimizer: Any, checkpoint: dict[str, Any], names: dict[int, str]) -> None:
     saved = checkpoint["optimizer"]
-    before = (checkpoint.get("meta") or {}).get("optimizer_type") or _kind(saved["param_groups"])
+    before = (checkpoint.get("meta") or {}).get("optimizer_type") or _optimizer_family(
+        saved["param_groups"]
+    )
     now = type(optimizer).__name__
-    if before not in (None, now, _kind(optimizer.param_groups)):
+    if before not in (None, now, _optimizer_family(optimizer.param_groups)):
         raise _mismatch(f"it holds moments of {before}, and this config trains with {now}")
     sizes = [len(group["params"]) for group in saved["param_groups"]]
     ours = [len(group["params"]) for group in optimizer.param_groups]
@@ -184,22 +226,23 @@ def _check_optimizer(optimizer: Any, checkpoint: dict[str, Any]) -> None:
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for index, parameter in enumerate(parameters):
         shape = tuple(getattr(parameter, "whole_shape", parameter.shape))
+        owner = names.get(id(parameter), f"parameter {index}")
         for name, value in saved["state"].get(index, {}).items():
             if not isinstance(value, Tensor):
                 continue
             if not value.isfinite().all():
                 raise _mismatch(
-                    f"the moment {name} of parameter {index} is not finite, so it is never updated "
+                    f"the moment {name} of {owner} is not finite, so it is never updated "
                     "again (resume from an older checkpoint with --resume PATH)"
                 )
             if value.ndim and tuple(value.shape) != shape:
                 raise _mismatch(
-                    f"the moment {name} of parameter {index} is {tuple(value.shape)}, and the "
-                    f"parameter {shape}"
+                    f"the moment {name} of {owner} is {tuple(value.shape)}, and the parameter is "
+                    f"{shape}"
                 )
 
 
-def _kind(groups: list[dict[str, Any]]) -> str | None:
+def _optimizer_family(groups: list[dict[str, Any]]) -> str | None:
     """What the settings of an optimizer tell of its type."""
     keys = groups[0].keys() if groups else ()
     return next((kind for key, kind in (("betas", "Adam"), ("momentum", "SGD")) if key in keys), None)
@@ -237,7 +280,7 @@ def _log_differences(runner: Runner, before: Any) -> None:
         line
         for line in lines
         if not line.startswith(("---", "+++", "@@"))
-        and not any(f"{name}=" in line or f"{name} =" in line for name in FREE_SETTINGS)
+        and not re.match(rf"[-+]\s*({'|'.join(FREE_SETTINGS)})\s*=", line)
     ]
     if changed:
         runner.logger.warning(

@@ -9,6 +9,8 @@ from mmengine.runner import Runner
 
 from mmmim.engine.batch import describe_batch
 from mmmim.engine.failures import explained, own_workers
+from mmmim.engine.hooks.watchdog import watched
+from mmmim.engine.resume import set_aside
 from mmmim.engine.signals import stop_on_signals
 from mmmim.engine.steps import TEST_STEPS, TRAIN_STEPS, RunOptions, prepare
 from mmmim.engine.weights import load_for_test, load_method
@@ -26,14 +28,16 @@ def run_train(cfg: Config, options: RunOptions) -> Runner:
     """
     with claim_work_dir(cfg.work_dir), stop_on_signals(), own_workers(), explained():
         prepare(cfg, options, TRAIN_STEPS)
-        runner = build_runner(cfg)
-        for note in options.notes:
-            runner.logger.warning(note)
+        runner = build_runner(cfg)  # by now all ranks have read the checkpoints
+        for found in options.found:
+            for line in set_aside(found):
+                runner.logger.warning(line)
         load_method(runner)
         if options.compile:
             compile_model(runner)
         runner.logger.info(describe_batch(cfg, runner.world_size))
-        runner.train()
+        with watched(runner):
+            runner.train()
     return runner
 
 

@@ -25,8 +25,9 @@ class StepGuard:
         model: holds the statistics of batch norm.
 
     Attributes:
-        skipped: scalar, 1 if the last update was skipped, else 0.
-        squared_norm: scalar, squared norm of all gradients of the last update.
+        skipped: scalar, 1 if the running step skipped its update, else 0.
+        squared_norm: scalar, squared norm of all gradients of the update (in float16, times the squared
+            loss scale); 0 while gradients are accumulated.
     """
 
     def __init__(self, wrapper: OptimWrapper, model: nn.Module) -> None:
@@ -41,7 +42,8 @@ class StepGuard:
             for buffer in module.buffers(recurse=False)
         ]
         self._before = [buffer.clone() for buffer in self._statistics]
-        self.skipped = self.squared_norm = torch.zeros((), device=self._parameters[0].device)
+        self._none = torch.zeros((), device=self._parameters[0].device)
+        self.skipped = self.squared_norm = self._none
         self._wrapper.step, self._wrapper.backward = self.step, self.backward
 
     def remove(self) -> None:
@@ -50,6 +52,7 @@ class StepGuard:
 
     def backward(self, loss: Tensor, **kwargs: Any) -> None:
         """Backward pass; a loss that is not finite makes all gradients NaN, on all ranks."""
+        self.skipped = self.squared_norm = self._none
         self._backward(loss * torch.where(loss.detach().isfinite(), 1.0, torch.nan), **kwargs)
 
     def step(self, **kwargs: Any) -> None:
@@ -80,6 +83,12 @@ class StepGuard:
             optimizer.grad_scale, optimizer.found_inf = None, self.skipped
         elif self.skipped:
             optimizer.zero_grad(set_to_none=True)  # optimizers pass over parameters without gradient
+
+    def accept(self) -> None:
+        """Drop accumulated gradients, and take the statistics of batch norm as they are now."""
+        self._wrapper.optimizer.zero_grad()
+        for now, before in zip(self._statistics, self._before, strict=True):
+            before.copy_(now)
 
     def _restore_statistics(self) -> None:
         for now, before in zip(self._statistics, self._before, strict=True):

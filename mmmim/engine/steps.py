@@ -14,6 +14,7 @@ from mmmim.data.check_coco import check_annotations
 from mmmim.data.check_label_maps import check_label_maps, set_label_range
 from mmmim.data.checks import check_classes, check_data_roots
 from mmmim.engine import batch, distribution, reliability, schedule, settings, weights
+from mmmim.engine.resume import Found
 from mmmim.methods.maskalign import set_teacher
 
 
@@ -36,7 +37,7 @@ class RunOptions:
         keep_batch: accumulate gradients up to the recipe's batch.
         checkpoint: file to test.
         out: file for all predictions of a test.
-        notes: lines that steps write, for the log of the run.
+        found: what `choose_start` found in the work dir.
     """
 
     teacher: str | None = None
@@ -52,7 +53,7 @@ class RunOptions:
     keep_batch: bool = False
     checkpoint: str | None = None
     out: str | None = None
-    notes: list[str] = field(default_factory=list)
+    found: list[Found] = field(default_factory=list)
 
 
 Step = Callable[[Config, RunOptions], None]
@@ -84,7 +85,7 @@ def choose_epochs(cfg: Config, options: RunOptions) -> None:
 
 def choose_start(cfg: Config, options: RunOptions) -> None:
     """`--resume` and `--pretrained`; a work dir with checkpoints is refused without `--resume`."""
-    options.notes.extend(weights.set_resume(cfg, options.resume))
+    options.found.append(weights.set_resume(cfg, options.resume))
     if options.pretrained:
         weights.set_pretrained(cfg, options.pretrained)
 

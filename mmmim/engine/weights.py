@@ -14,7 +14,13 @@ from mmmim.checkpoints import (
     read_file,
 )
 from mmmim.engine.config import backbone_config
-from mmmim.engine.resume import checkpoint_folder, find_newest_whole, list_checkpoints
+from mmmim.engine.resume import (
+    Found,
+    checkpoint_folder,
+    completed_steps,
+    find_newest_whole,
+    list_checkpoints,
+)
 from mmmim.methods import is_method
 from mmmim.methods.base import Method, unwrap_model
 
@@ -22,13 +28,13 @@ from mmmim.methods.base import Method, unwrap_model
 TAKES_IMAGE_SIZE = ("ViT", "ClassTokenViT")
 
 
-def set_resume(cfg: Config, resume: str | None) -> list[str]:
+def set_resume(cfg: Config, resume: str | None) -> Found:
     """`--resume` continues the newest whole checkpoint of the work dir, `--resume PATH` that one.
 
     Without it, a work dir that holds checkpoints is refused, not overwritten.
 
     Returns:
-        Lines for the log of the run.
+        What was found in the work dir.
 
     Raises:
         FileNotFoundError: PATH does not exist.
@@ -46,15 +52,17 @@ def set_resume(cfg: Config, resume: str | None) -> list[str]:
                 f"'{folder}' already holds checkpoints: continue them with --resume, or choose "
                 "another --work-dir"
             )
-        return []
+        return Found()
     if resume != "auto":
         _check_resumable(resume)
         cfg.resume, cfg.load_from = True, resume
-        return []
-    newest, lines = find_newest_whole(folder)
-    if newest is not None:  # else a job that always passes --resume starts here, from load_from if set
-        cfg.resume, cfg.load_from = True, str(newest)
-    return lines
+        return Found()
+    found = find_newest_whole(folder)
+    # A job that always passes --resume starts without one, from load_from if set.
+    cfg.resume = found.path is not None
+    if found.path is not None:
+        cfg.load_from = str(found.path)
+    return found
 
 
 def _check_resumable(path: str) -> None:
@@ -62,8 +70,7 @@ def _check_resumable(path: str) -> None:
         raise FileNotFoundError(
             f"--resume: no file '{path}'; without a path, --resume continues the work dir"
         )
-    content = read_file(path)
-    if "iter" not in ((content.get("meta") if isinstance(content, dict) else None) or {}):
+    if completed_steps(read_file(path)) is None:
         raise ValueError(
             f"--resume: '{path}' holds weights, but no state of a run: start a new run from it with "
             "--pretrained or --cfg-options load_from=PATH"

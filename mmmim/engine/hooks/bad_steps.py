@@ -15,24 +15,25 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
-from mmmim.checkpoints import DamagedCheckpoint, read_file
+from mmmim.checkpoints import DamagedCheckpoint, UntrustedCheckpoint
 from mmmim.engine.hooks.deferred_loss import DeferredLossHook, Record
-from mmmim.engine.resume import checkpoint_folder, list_checkpoints
+from mmmim.engine.resume import checkpoint_folder, find_newest_whole
 from mmmim.engine.step_guard import StepGuard, is_healthy
 from mmmim.methods.base import unwrap_model
 from mmmim.registry import HOOKS
 
 LISTED = 8  # files of a batch that the log names; all are in the list
 RECENT, BEFORE = 20, 500  # steps whose losses are compared
+ENOUGH = 100  # steps before the recent ones, below which nothing is compared
 LIST = "skipped_steps.jsonl"  # in the work dir
 
 
 @HOOKS.register_module()
 class BadStepHook(Hook):
-    """Skips updates that are not finite, names their images, and goes back when that does not help.
+    """Skips updates that are not finite, logs their images, and reloads the last checkpoint if need be.
 
-    The decision falls on the device (see `StepGuard`); the log learns of it when losses are logged, so
-    no step waits. `skipped_steps.jsonl` in the work dir lists every skipped step with its images;
+    The device decides (see `StepGuard`); the log learns of it when losses are logged, so no step
+    waits. `skipped_steps.jsonl` in the work dir lists every skipped step with its images;
     `mmmim replay WORK_DIR STEP` runs one again.
 
     When `patience` updates in a row are skipped, when the mean loss of 20 steps is more than `band`
@@ -68,9 +69,7 @@ class BadStepHook(Hook):
         if self._guard is not None:
             self._guard.remove()
 
-    def after_train_iter(
-        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         if files := _labelled_files(data_batch):
             self._files[runner.iter] = files
 
@@ -81,8 +80,8 @@ class BadStepHook(Hook):
         return torch.stack([self._guard.skipped, self._guard.squared_norm])
 
     def is_skipped(self, record: Record) -> bool:
-        """Whether the update of the step was skipped."""
-        return bool(record.measured[0])
+        """Whether the update of the step was skipped, or its loss is not finite."""
+        return bool(record.measured[0]) or not all(math.isfinite(v) for v in record.mean.values())
 
     def see(self, runner: Runner, records: list[Record]) -> None:
         """Act on the steps that were logged. All ranks call it with the same steps.
@@ -105,11 +104,12 @@ class BadStepHook(Hook):
         if self._in_a_row >= self.patience:
             self._go_back(runner, f"{self._in_a_row} updates in a row are not finite")
         elif reason := self._leaves_band():
-            self._go_back(runner, reason)
+            # Checkpoints of the last steps may hold weights that already diverged.
+            self._go_back(runner, reason, most=done - RECENT)
 
     def _leaves_band(self) -> str | None:
         losses = list(self._losses)
-        if self.band is None or len(losses) < RECENT + 100:
+        if self.band is None or len(losses) < RECENT + ENOUGH:
             return None
         now, before = statistics.mean(losses[-RECENT:]), statistics.median(losses[:-RECENT])
         if now <= self.band * before or before <= 0:
@@ -130,7 +130,8 @@ class BadStepHook(Hook):
         reason = f"the gradient norm is {norm:.3g}" if math.isfinite(loss) else f"the loss is {loss}"
         if is_main_process():
             with (Path(runner.work_dir) / LIST).open("a", encoding="utf-8") as file:
-                line = dict(step=record.iteration, reason=reason, seed=runner.seed, files=names)
+                bad = next((rank for rank, (is_bad, _) in enumerate(ranks) if is_bad), 0)
+                line = dict(step=record.iteration, reason=reason, rank=bad, files=names)
                 file.write(json.dumps(line) + "\n")
         more = f" and {len(names) - LISTED} more (see {LIST})" if len(names) > LISTED else ""
         runner.logger.warning(
@@ -151,17 +152,21 @@ class BadStepHook(Hook):
         self._go_back(runner, "a weight or a moment is not finite, or too large to be squared")
         return False
 
-    def _go_back(self, runner: Runner, reason: str) -> None:
+    def _go_back(self, runner: Runner, reason: str, most: float = math.inf) -> None:
+        """Load weights and moments of the newest checkpoint of at most `most` steps."""
         made = list(runner.message_hub.runtime_info.get("rollbacks", ()))
-        found = None if len(made) >= self.rollbacks else _last_good(runner)
-        if found is None or hasattr(runner, "strategy"):
+        if len(made) >= self.rollbacks or hasattr(runner, "strategy"):
             raise self._end(runner, reason, made)
-        path, checkpoint = found
+        path, checkpoint = _last_good(runner, most)
+        if path is None:
+            raise self._end(runner, reason, [*made, "there is no checkpoint to go back to"])
         unwrap_model(runner.model).load_state_dict(checkpoint["state_dict"])
         optimizer = runner.optim_wrapper.optimizer
         # The learning rates stay those of this step.
         groups = optimizer.state_dict()["param_groups"]
         optimizer.load_state_dict(dict(state=checkpoint["optimizer"]["state"], param_groups=groups))
+        if self._guard is not None:
+            self._guard.accept()
         done = checkpoint["meta"]["iter"]
         made.append(f"at step {runner.iter}, {reason}: back to {path.name}")
         runner.message_hub.update_info("rollbacks", made)
@@ -173,16 +178,17 @@ class BadStepHook(Hook):
         )
 
     def _end(self, runner: Runner, reason: str, made: list[str]) -> FloatingPointError:
-        tried = "; ".join(made) or "there is no checkpoint to go back to"
+        tried = "; ".join(made) or "nothing, since rollbacks=0"
         if hasattr(runner, "strategy"):
             tried = "with --fsdp a run does not go back by itself"
         return FloatingPointError(
-            f"{reason}, at step {runner.iter}. Tried: {tried}. The checkpoints in '{runner.work_dir}' "
-            f"are finite, and {LIST} lists the images of skipped steps. Continue with --resume and one "
-            "of these --cfg-options: optim_wrapper.clip_grad.max_norm=1.0 (gradient clipping), "
-            "optim_wrapper.dtype=bfloat16 (instead of float16), or optim_wrapper.type=OptimWrapper "
-            "(float32). A resumed run keeps its learning rate: for a lower one start a new --work-dir "
-            "with --cfg-options load_from=CHECKPOINT optim_wrapper.optimizer.lr=LR"
+            f"{reason}, at step {runner.iter}. Tried: {tried}. The checkpoints in "
+            f"'{checkpoint_folder(runner.cfg)}' are finite, and {LIST} lists the images of skipped "
+            "steps. Continue with --resume and one of these --cfg-options: "
+            "optim_wrapper.clip_grad.max_norm=1.0 (gradient clipping), optim_wrapper.dtype=bfloat16 "
+            "(instead of float16), or optim_wrapper.type=OptimWrapper (float32). A resumed run keeps its "
+            "learning rate: for a lower one start a new --work-dir with --cfg-options "
+            "load_from=CHECKPOINT optim_wrapper.optimizer.lr=LR"
         )
 
 
@@ -198,21 +204,13 @@ def NonFiniteLossHook(interval: int = 50, patience: int = 3) -> BadStepHook:
     return BadStepHook()
 
 
-def _last_good(runner: Runner) -> tuple[Path, dict[str, Any]] | None:
-    """The newest whole checkpoint of the work dir with moments."""
-    found: list[tuple[int, Path, dict[str, Any]]] = []
-    for path in list_checkpoints(checkpoint_folder(runner.cfg)):
-        if path.name.startswith("best_"):
-            continue
-        try:
-            checkpoint = read_file(path)
-        except DamagedCheckpoint:
-            continue
-        done = (checkpoint.get("meta") or {}).get("iter")
-        is_later = found and done is not None and done <= found[-1][0]
-        if type(done) is int and "optimizer" in checkpoint and not is_later:
-            found = [(done, path, checkpoint)]
-    return (found[0][1], found[0][2]) if found else None
+def _last_good(runner: Runner, most: float) -> tuple[Path | None, dict[str, Any]]:
+    """The newest whole checkpoint of the run that has moments."""
+    try:
+        found = find_newest_whole(checkpoint_folder(runner.cfg), most)
+    except (DamagedCheckpoint, UntrustedCheckpoint):
+        return None, {}
+    return (found.path, found.content) if "optimizer" in found.content else (None, {})
 
 
 def _labelled_files(batch: Any) -> list[str]:

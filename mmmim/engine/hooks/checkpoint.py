@@ -28,7 +28,12 @@ class CheckpointHook(BaseCheckpointHook):
 
     Args:
         kwargs: of mmengine's CheckpointHook. If steps are accumulated, `interval` counts steps and a
-            checkpoint waits for the end of the update.
+            checkpoint waits for the end of the update. With `by_epoch=False`, checkpoints fall on
+            multiples of `interval`, also after `save_begin`.
+
+    Raises:
+        CheckpointMismatch: a resumed checkpoint does not fit the run.
+        DamagedCheckpoint: a file that was written cannot be read back.
     """
 
     file_backend: Any
@@ -66,17 +71,16 @@ class CheckpointHook(BaseCheckpointHook):
             runner.logger.info(f"Saving checkpoint at {done} iterations")
             self._save_checkpoint(runner)
 
-    def save_step(self, runner: Runner) -> str:
-        """Write a checkpoint after the running step -> its name. All ranks call it."""
-        name = f"iter_{runner.iter + 1}.pth"
-        self._write(runner, name, dict(epoch=runner.epoch, iter=runner.iter + 1), is_interim=True)
-        return name
+    def save_step(self, runner: Runner, steps: int) -> str:
+        """Write a checkpoint after `steps` steps of the run. All ranks call it.
 
-    def save_between_epochs(self, runner: Runner) -> str:
-        """Write a checkpoint while no step is running, as in validation. All ranks call it."""
-        name = f"iter_{runner.iter}.pth"
-        self._write(runner, name, dict(epoch=runner.epoch, iter=runner.iter), is_interim=True)
-        return name
+        Returns:
+            The name of the checkpoint; if the weights are bad, that of the one before.
+        """
+        name = f"iter_{steps}.pth"
+        if name not in self._kept:  # or it was just written
+            self._write(runner, name, dict(epoch=runner.epoch, iter=steps), is_interim=True)
+        return Path(str(self.last_ckpt)).name
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         self._write(runner, self.filename_tmpl.format(step), meta, is_interim=False)
@@ -151,6 +155,7 @@ class CheckpointHook(BaseCheckpointHook):
                 self._remove(path)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        checkpoint["meta"]["world_size"] = runner.world_size
         checkpoint["meta"]["model_type"] = type(unwrap_model(runner.model)).__name__
         optimizer = getattr(runner.optim_wrapper, "optimizer", None)
         checkpoint["meta"]["optimizer_type"] = optimizer and type(optimizer).__name__

@@ -102,7 +102,7 @@ class DeferredLossHook(Hook):
 
     def flush(self, runner: Runner) -> None:
         """Move the buffered losses into the log history. All ranks call it."""
-        if not self._kept:  # the names change in the first step
+        if not self._kept:  # nothing is buffered, as before the first step
             return
         values = torch.stack(self._kept)
         count = len(self._names)

@@ -27,6 +27,9 @@ class SafePointHook(Hook):
     Args:
         minutes: time between checkpoints, beside those of CheckpointHook; None writes none. The first
             rank whose time is over decides.
+
+    Raises:
+        ValueError: `minutes` is not positive.
     """
 
     priority = "LOWEST"  # after the schedules and the log of the step
@@ -36,11 +39,14 @@ class SafePointHook(Hook):
             raise ValueError(f"SafePointHook: minutes must be positive, got {minutes}")
         self.minutes = minutes
         self._asked = NOTHING
+        self._is_training = False
 
     def before_train(self, runner: Runner) -> None:
         self._last = time.monotonic()
         self._agreement = _Agreement()
         self._asked = NOTHING
+        self._is_training = True
+        self._checkpoints = next(hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
         for loop in (runner.train_loop, runner.val_loop):
             if loop is not None:
                 loop.dataloader.worker_init_fn = DeafWorker(loop.dataloader.worker_init_fn)
@@ -52,33 +58,45 @@ class SafePointHook(Hook):
         is_update = (runner.iter + 1) % runner.optim_wrapper._accumulative_counts == 0
         if self._asked == NOTHING or not (is_update or self.is_last_train_iter(runner)):
             return
-        name = _checkpoint_hook(runner).save_step(runner)
-        self._finish(runner, name)
+        self._finish(runner, runner.iter + 1)
 
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
-        if not hasattr(self, "_agreement"):
-            return  # a test
-        self._asked = max(self._asked, self._agreement.exchange(self._wanted()))
-        if self._asked == STOP:
+        # Ranks may have other numbers of validation batches, so several stop after the validation.
+        if self._is_training and get_world_size() == 1 and received_signal() is not None:
             runner.logger.warning("the validation is cut off; the resumed run does not repeat it")
-            self._finish(runner, _checkpoint_hook(runner).save_between_epochs(runner))
+            self._asked = STOP
+            self._finish(runner, runner.iter)
+
+    def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
+        if not self._is_training:
+            return
+        for _ in range(2):  # the second call returns what the ranks gave to the first
+            self._asked = max(self._asked, self._agreement.exchange(self._wanted()))
+        if self._asked == STOP:
+            self._finish(runner, runner.iter)
+
+    def after_train(self, runner: Runner) -> None:
+        self._is_training = False
 
     def _wanted(self) -> int:
         if received_signal() is not None:
             return STOP
-        is_due = self.minutes is not None and time.monotonic() - self._last > 60 * self.minutes
-        return SAVE if is_due else NOTHING
+        if self.minutes is not None and time.monotonic() - self._last > 60 * self.minutes:
+            self._last = time.monotonic()
+            return SAVE
+        return NOTHING
 
-    def _finish(self, runner: Runner, name: str) -> None:
+    def _finish(self, runner: Runner, steps: int) -> None:
+        """Write the checkpoint that was asked for, and stop if a signal asked for it."""
+        name = self._checkpoints.save_step(runner, steps)
         if self._asked == STOP:
             runner.logger.warning(f"stopped by a signal; continue with --resume, from '{name}'")
             self._agreement.wait()  # a launcher ends all ranks when the first has ended
             raise ToBeContinued
-        self._last = time.monotonic()
         self._asked = NOTHING
-        runner.logger.info(f"saved '{name}'")
+        runner.logger.info(f"the newest checkpoint is '{name}'")
 
 
 class _Agreement:
@@ -108,7 +126,3 @@ class _Agreement:
         """Wait for all ranks."""
         if self._group is not None:
             torch.distributed.barrier(group=self._group)
-
-
-def _checkpoint_hook(runner: Runner) -> CheckpointHook:
-    return next(hook for hook in runner.hooks if isinstance(hook, CheckpointHook))

@@ -6,6 +6,8 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mmengine.hooks import Hook
@@ -14,6 +16,7 @@ from mmengine.runner import Runner
 from mmmim.registry import HOOKS
 
 EXIT_CODE = 76  # of a run that the watchdog ended
+LOG_SECONDS = 5.0  # for the last line of the log
 
 
 @HOOKS.register_module()
@@ -26,6 +29,9 @@ class WatchdogHook(Hook):
     Args:
         minutes: longest time without a step of training or validation. It includes the compilation of
             the first step, the writing of a checkpoint and the evaluation.
+
+    Raises:
+        ValueError: `minutes` is not positive.
     """
 
     priority = "VERY_HIGH"
@@ -41,10 +47,12 @@ class WatchdogHook(Hook):
         self._move("the first batch (workers that read images)")
         threading.Thread(target=self._watch, args=(runner, self._ended), daemon=True).start()
 
-    def after_run(self, runner: Runner) -> None:
-        self._ended.set()
+    def after_train(self, runner: Runner) -> None:
+        self.stop()
 
-    after_train = after_run
+    def stop(self) -> None:
+        """Stop watching, at the end of a run or after its error."""
+        self._ended.set()
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         self._move(f"training step {runner.iter + 1} (other ranks, if there are several, or the GPU)")
@@ -68,16 +76,32 @@ class WatchdogHook(Hook):
                 self._end(runner)
 
     def _end(self, runner: Runner) -> None:
-        runner.logger.error(
+        message = (
             f"rank {runner.rank} waited {self.minutes:g} minutes for {self._waiting_for}, and ends. "
             f"{describe_workers()}Check the disk or network of the data set and the other ranks, then "
             "continue with --resume; if a step really takes longer, raise `minutes` of WatchdogHook in "
             "custom_hooks"
         )
+        os.write(2, f"{message}\n".encode())
+        # The log file may be on the disk that does not answer.
+        logging = threading.Thread(target=runner.logger.error, args=(message,), daemon=True)
+        logging.start()
+        logging.join(LOG_SECONDS)
         faulthandler.dump_traceback(sys.stderr)
         for child in multiprocessing.active_children():
             child.kill()
         os._exit(EXIT_CODE)
+
+
+@contextmanager
+def watched(runner: Runner) -> Iterator[None]:
+    """Stop the watchdog of a run when the block ends, also by an error."""
+    try:
+        yield
+    finally:
+        for hook in runner.hooks:
+            if isinstance(hook, WatchdogHook):
+                hook.stop()
 
 
 # Letters of /proc/PID/stat (proc(5)).
