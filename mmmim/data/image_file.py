@@ -29,6 +29,12 @@ MAX_PIXELS = 2 * (1024**3 // 4 // 3)
 MAX_BYTES = 8 * MAX_PIXELS  # of a file: the largest image with 4 channels of 16 bits, uncompressed
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
+# Error of the file system -> what helps; other errors are of the file.
+CURES: dict[type[Exception], str] = {
+    FileNotFoundError: "Restore it, or correct the path",
+    PermissionError: "Give this user read permission",
+}
+
 Method = TypeVar("Method", bound=Callable[..., Any])
 Box = tuple[int, int, int, int]  # left, top, width, height
 
@@ -70,7 +76,8 @@ def named_error(path: Path, error: Exception) -> Exception:
         reason = f"damaged, or none of {', '.join(FORMATS)}. Convert, replace or remove it"
     else:
         text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        reason = f"{' '.join(text.split()) or type(error).__name__}. Replace or remove it"
+        cure = CURES.get(type(error), "Replace or remove it")
+        reason = f"{' '.join(text.split()) or type(error).__name__}. {cure}"
     return ImageDecodeError(f"cannot read '{path}': {reason}")
 
 
@@ -265,7 +272,13 @@ def _reduction(factor: float) -> int:
 def _upright_rgb(image: Image.Image) -> Image.Image:
     """Rotate as EXIF says, and convert any mode to 8-bit RGB."""
     image.load()
+    is_wide = image.mode == "I" and image.format == "TIFF"  # 32 bits; PNG's 16 bits may be "I" too
     image = ImageOps.exif_transpose(image)
+    if is_wide:
+        raise ImageDecodeError(
+            "expected pixels of 8 or 16 bits, got 32 bits, whose range is unknown: convert the file to "
+            "8 or 16 bits"
+        )
     if image.mode.startswith("I"):
         values = np.asarray(image).astype(np.int64)
         if values.min() < 0 or values.max() > 0xFFFF:

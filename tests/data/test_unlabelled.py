@@ -337,5 +337,5 @@ def test_a_file_that_is_gone_from_its_folder_is_broken(folder):
 
 def test_values_of_more_than_16_bits_are_refused(tmp_path):
     Image.fromarray(np.full((4, 4), 70_000, np.int32)).save(tmp_path / "deep.tif")
-    with pytest.raises(ImageDecodeError, match="8 or 16 bits, got values from 70000 to 70000"):
+    with pytest.raises(ImageDecodeError, match="8 or 16 bits, got 32 bits"):
         read_rgb(tmp_path / "deep.tif")

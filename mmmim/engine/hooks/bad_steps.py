@@ -186,8 +186,8 @@ class BadStepHook(Hook):
             f"'{checkpoint_folder(runner.cfg)}' are finite, and {LIST} lists the images of skipped "
             "steps. Continue with --resume and one of these --cfg-options: "
             "optim_wrapper.clip_grad.max_norm=1.0 (gradient clipping), optim_wrapper.dtype=bfloat16 "
-            "(instead of float16), or optim_wrapper.type=OptimWrapper (float32). A resumed run keeps its "
-            "learning rate: for a lower one start a new --work-dir with --cfg-options "
+            "(instead of float16), or optim_wrapper.type=OptimWrapper (float32). A resumed run keeps "
+            "its learning rate: for a lower one start a new --work-dir with --cfg-options "
             "load_from=CHECKPOINT optim_wrapper.optimizer.lr=LR"
         )
 
