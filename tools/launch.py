@@ -18,6 +18,7 @@ from torch.distributed.launcher.api import elastic_launch
 # Repeated here, since importing mmmim takes seconds: mmmim/engine/signals.py, hooks/watchdog.py.
 TO_BE_CONTINUED = 75
 WATCHDOG = 76
+passed_on: set[int] = set()
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP)
 
 
@@ -32,6 +33,8 @@ def main() -> None:
         elastic_launch(config=config, entrypoint=command)(*arguments)
     except ChildFailedError as error:
         codes = {failure.exitcode for failure in error.failures.values()}
+        if codes & {-number for number in passed_on}:  # before the run could react
+            sys.exit(TO_BE_CONTINUED)
         for code in (TO_BE_CONTINUED, WATCHDOG):
             if code in codes:
                 sys.exit(code)
@@ -61,6 +64,7 @@ def pass_on(number: int) -> None:
             children += [int(child) for child in (task / "children").read_text().split()]
     if not children:
         sys.exit(128 + number)
+    passed_on.add(number)
     for child in children:
         with suppress(ProcessLookupError):
             os.kill(child, number)

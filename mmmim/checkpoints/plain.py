@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 from mmengine.logging import HistoryBuffer
+from torch import Tensor
 
 
 def to_plain(value: Any) -> Any:
@@ -15,6 +16,8 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, HistoryBuffer):
         log, count = value.data
         return dict(log=torch.tensor(log), count=torch.tensor(count), max_length=value.max_length)
+    if isinstance(value, Tensor):
+        return value.detach()  # without attributes, such as FSDP's, which need other functions to read
     if isinstance(value, np.ndarray) and value.dtype.kind in "?biuf":
         return torch.from_numpy(value.copy())
     if isinstance(value, np.generic):

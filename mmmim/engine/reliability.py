@@ -36,7 +36,7 @@ def set_reliability(cfg: Config) -> None:
 def _set_checkpoint_hook(cfg: Config) -> None:
     hooks = cfg.get("default_hooks") or {}
     hook = hooks.get("checkpoint", dict(type="CheckpointHook", interval=1))
-    if hook is None or _name(hook) != "CheckpointHook":
+    if hook is None or _name(hook) not in ("CheckpointHook", ""):
         raise ValueError(
             f"default_hooks.checkpoint is {hook and _name(hook)}, and a run that can be continued "
             "needs mmmim.CheckpointHook: set its type (interval=-1 and save_last=False write no "

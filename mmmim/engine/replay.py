@@ -1,5 +1,6 @@
 """A step of a training, run again."""
 
+import itertools
 import json
 import tempfile
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from mmengine import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch import Tensor
 
 from mmmim.checkpoints import read_file
@@ -110,19 +111,19 @@ def _run(runner: Runner, step: int) -> dict[str, float]:
 def _items(runner: Runner, step: int) -> tuple[list[int], list[str]]:
     """Indices into the data set, and image files, of a step."""
     loader = runner.train_dataloader
+    dataset: Any = loader.dataset
     epoch, index = divmod(step, len(loader))
     sampler: Any = loader.sampler
     if hasattr(sampler, "draws_of"):
-        sampler.seed = loader.dataset.seed = runner.seed
+        sampler.seed = dataset.seed = runner.seed
         draws = sampler.draws_of(epoch)[index * loader.batch_size : (index + 1) * loader.batch_size]
         return draws, unlabelled_files(runner, step)
-    if hasattr(sampler, "set_epoch"):
+    if isinstance(runner.train_loop, EpochBasedTrainLoop):
         sampler.set_epoch(epoch)
-    batches: Any = loader.batch_sampler
-    for position, batch in enumerate(batches):
-        if position == (step if not hasattr(sampler, "set_epoch") else index):
-            return batch, []
-    return [], []
+    else:
+        index = step  # an infinite sampler
+    batch = next(itertools.islice(loader.batch_sampler, index, None))
+    return batch, [dataset.get_data_info(i).get("img_path", str(i)) for i in batch]
 
 
 def _print_gradients(model: torch.nn.Module) -> None:

@@ -18,12 +18,14 @@ from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner, _flexible_runner, checkpoint, runner
 from torch import Tensor, nn
 
-from mmmim.checkpoints import CheckpointMismatch, DamagedCheckpoint, read_file
+from mmmim.checkpoints import CheckpointMismatch, DamagedCheckpoint, UntrustedCheckpoint, read_file
 from mmmim.engine.distribution import launched_rank
 from mmmim.methods.base import unwrap_model
 
 # Suffix that a damaged checkpoint is renamed with.
 DAMAGED = ".damaged"
+# Suffix of checkpoints that are newer than the one that a run was told to continue.
+ABANDONED = ".abandoned"
 # Settings that may differ between a run and its continuation without a word.
 FREE_SETTINGS = (
     "work_dir",
@@ -56,11 +58,13 @@ class Found:
         path: its file; None if the folder has no checkpoint of a run.
         content: what it holds.
         damaged: newer files that are not whole, with the reason.
+        abandoned: newer files, if an older one was named.
     """
 
     path: Path | None = None
     content: dict[str, Any] = field(default_factory=dict)
     damaged: dict[Path, str] = field(default_factory=dict)
+    abandoned: list[Path] = field(default_factory=list)
 
 
 def completed_steps(content: Any) -> int | None:
@@ -74,7 +78,7 @@ def find_newest_whole(folder: Path, most: float = math.inf) -> Found:
     """The checkpoint with the most steps that is whole.
 
     The file `last_checkpoint` is not read: it may be lost, empty, or name a place that the folder was
-    moved from. Names that end in a number are tried, the largest of each kind first.
+    moved from. Of names that differ in their last number, the largest is tried first.
 
     Args:
         folder: of the checkpoints.
@@ -86,9 +90,8 @@ def find_newest_whole(folder: Path, most: float = math.inf) -> Found:
     """
     kinds: dict[str, list[Path]] = defaultdict(list)
     for path in list_checkpoints(folder):
-        numbered = re.fullmatch(r"(.*?)(\d+)", path.stem)
-        if numbered and not path.name.startswith("best_"):
-            kinds[numbered[1]].append(path)
+        if not path.name.startswith("best_"):
+            kinds[re.sub(r"\d+(?=\D*$)", "", path.stem)].append(path)
     found, steps = Found(), -1
     for paths in kinds.values():
         for path in sorted(paths, key=_number, reverse=True):
@@ -123,7 +126,25 @@ def set_aside(found: Found) -> list[str]:
         lines.append(
             f"{reason}. It is renamed to {path.name}{DAMAGED}, and '{found.path}' is continued"
         )
+    for path in found.abandoned:
+        if launched_rank() == 0:
+            os.replace(path, path.with_name(path.name + ABANDONED))
+        lines.append(f"'{path}' is newer than '{found.path}': it is renamed to {path.name}{ABANDONED}")
     return lines
+
+
+def find_newer(path: Path) -> Found:
+    """A checkpoint, and those of its folder that have more steps."""
+    content = read_file(path)
+    found = Found(path, content)
+    for other in list_checkpoints(path.parent):
+        try:
+            steps = completed_steps(read_file(other))
+        except (DamagedCheckpoint, UntrustedCheckpoint):
+            continue
+        if steps is not None and steps > (completed_steps(content) or 0):
+            found.abandoned.append(other)
+    return found
 
 
 def install_search() -> None:
@@ -134,15 +155,22 @@ def install_search() -> None:
         barrier()
         for line in set_aside(found):
             print_log(line, "current", logging.WARNING)
-        return None if found.path is None else str(found.path)
+        return _pointed_to(Path(path)) if found.path is None else str(found.path)
 
     # These modules have imported it by name.
     for module in (checkpoint, runner, _flexible_runner, mmengine.runner):
         module.find_latest_checkpoint = find_latest_checkpoint  # type: ignore[attr-defined]
 
 
+def _pointed_to(work_dir: Path) -> str | None:
+    """The file that mmengine's `last_checkpoint` names, as for checkpoints in an `out_dir`."""
+    pointer = work_dir / "last_checkpoint"
+    named = pointer.read_text().strip() if pointer.is_file() else ""
+    return named if named and Path(named).is_file() else None
+
+
 def _number(path: Path) -> int:
-    return int(re.findall(r"\d+", path.stem)[-1])
+    return int(re.findall(r"\d+", path.stem)[-1]) if re.search(r"\d", path.stem) else 0
 
 
 def check_fits(runner: Runner, checkpoint: dict[str, Any]) -> None:
@@ -180,7 +208,9 @@ def _check_state_dict(runner: Runner, checkpoint: dict[str, Any]) -> None:
         for name in (*ours, *(n for n in theirs if n not in ours and n not in buffers))
         if ours.get(name) != theirs.get(name)
     ]
-    if not wrong and (broken := [name for name, value in state.items() if not _is_finite(value)]):
+    parameters = {name for name, _ in model.named_parameters()}
+    broken = [n for n, value in state.items() if n in parameters and not _is_finite(value)]
+    if broken and not wrong:
         raise _mismatch(f"the weight {broken[0]} is not finite")
     if wrong:
         raise _mismatch(f"{len(wrong)} weights differ: {'; '.join(wrong[:3])}")

@@ -9,8 +9,8 @@ from mmengine.runner import Runner
 
 from mmmim.engine.batch import describe_batch
 from mmmim.engine.failures import explained, own_workers
+from mmmim.engine.hooks.checkpoint import CheckpointHook
 from mmmim.engine.hooks.watchdog import watched
-from mmmim.engine.resume import set_aside
 from mmmim.engine.signals import stop_on_signals
 from mmmim.engine.steps import TEST_STEPS, TRAIN_STEPS, RunOptions, prepare
 from mmmim.engine.weights import load_for_test, load_method
@@ -28,10 +28,10 @@ def run_train(cfg: Config, options: RunOptions) -> Runner:
     """
     with claim_work_dir(cfg.work_dir), stop_on_signals(), own_workers(), explained():
         prepare(cfg, options, TRAIN_STEPS)
-        runner = build_runner(cfg)  # by now all ranks have read the checkpoints
-        for found in options.found:
-            for line in set_aside(found):
-                runner.logger.warning(line)
+        runner = build_runner(cfg)
+        for hook in runner.hooks:
+            if isinstance(hook, CheckpointHook) and options.found:
+                hook.found = options.found[0]  # set aside when all ranks have read the checkpoints
         load_method(runner)
         if options.compile:
             compile_model(runner)

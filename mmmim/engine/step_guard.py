@@ -35,12 +35,7 @@ class StepGuard:
         self._step, self._backward = wrapper.step, wrapper.backward
         self._parameters = [p for group in wrapper.optimizer.param_groups for p in group["params"]]
         self._is_sharded = get_world_size() > 1 and hasattr(self._parameters[0], "whole_shape")
-        self._statistics = [
-            buffer
-            for module in model.modules()
-            if isinstance(module, _BatchNorm)
-            for buffer in module.buffers(recurse=False)
-        ]
+        self._statistics = _statistics(model)
         self._before = [buffer.clone() for buffer in self._statistics]
         self._none = torch.zeros((), device=self._parameters[0].device)
         self.skipped = self.squared_norm = self._none
@@ -102,7 +97,7 @@ def is_healthy(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
     A weight of 1e26 can leave the loss finite, and no update of a usual size removes it. Syncs with the
     device.
     """
-    weights = [*model.parameters(), *model.buffers()]
+    weights = [*model.parameters(), *_statistics(model)]  # other buffers may be infinite, as masks are
     moments = [value for state in optimizer.state.values() for value in state.values()]
     device = weights[0].device
     healthy = _largest(weights, device).square().isfinite() & _largest(moments, device).isfinite()
@@ -111,6 +106,12 @@ def is_healthy(model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
         torch.distributed.all_reduce(worst, torch.distributed.ReduceOp.MIN)
         return bool(worst)
     return bool(healthy)
+
+
+def _statistics(model: nn.Module) -> list[Tensor]:
+    """The buffers of batch norm."""
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    return [buffer for module in norms for buffer in module.buffers(recurse=False)]
 
 
 def _largest(values: list[Any], device: torch.device) -> Tensor:

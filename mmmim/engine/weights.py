@@ -18,6 +18,7 @@ from mmmim.engine.resume import (
     Found,
     checkpoint_folder,
     completed_steps,
+    find_newer,
     find_newest_whole,
     list_checkpoints,
 )
@@ -56,7 +57,8 @@ def set_resume(cfg: Config, resume: str | None) -> Found:
     if resume != "auto":
         _check_resumable(resume)
         cfg.resume, cfg.load_from = True, resume
-        return Found()
+        is_own = Path(resume).resolve().parent == folder.resolve()
+        return find_newer(Path(resume)) if is_own else Found()
     found = find_newest_whole(folder)
     # A job that always passes --resume starts without one, from load_from if set.
     cfg.resume = found.path is not None

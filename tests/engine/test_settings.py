@@ -85,8 +85,8 @@ REFUSED = [
     (PIXMIM, "model.mask_ratio=0.5", "model.method.mask_ratio"),
     (MAE, "default_hooks.checkpoint.max_keep_ckpt=2", "max_keep_ckpts"),
     (MAE, "default_hooks.chekpoint.interval=2", "default_hooks.checkpoint"),
-    (MAE, "custom_hooks.5.intervall=2", "custom_hooks.5.interval"),
-    (MAE, "custom_hooks.9.interval=2", r"custom_hooks.6 \(PredictionHook\)"),
+    (MAE, "custom_hooks.7.intervall=2", "custom_hooks.7.interval"),
+    (MAE, "custom_hooks.11.interval=2", r"custom_hooks.8 \(PredictionHook\)"),
     (MAE, "custom_hooks.interval=2", r"is a list, got `interval`"),
     (MAE, "train_cfg.max_epoch=3", "train_cfg.max_epochs"),
     (MAE, "train_cfg.max_iters=3", "has no setting `max_iters`; it has .*max_epochs"),
@@ -146,7 +146,7 @@ PRETRAINING = """
     default_hooks.checkpoint.filename_tmpl=e{}.pth default_hooks.checkpoint.backend_args=None
     default_hooks.checkpoint.priority=LOW default_hooks.logger.interval=1 default_hooks.logger=None
     default_hooks.timer=None default_hooks.runtime_info=None default_hooks.logger.ignore_last=False
-    custom_hooks.6.interval=5 custom_hooks.5.share=0.5 custom_hooks.5.priority=LOW custom_hooks=None
+    custom_hooks.8.interval=5 custom_hooks.7.share=0.5 custom_hooks.7.priority=LOW custom_hooks=None
     env_cfg.resource_limit=4096 env_cfg.dist_cfg.backend=gloo env_cfg.mp_cfg.opencv_num_threads=1
     visualizer.vis_backends.0.type=TensorboardVisBackend visualizer.vis_backends.0.save_dir=here
     visualizer.name=mine log_processor.num_digits=3
@@ -350,7 +350,7 @@ VALUES = [
     ({"default_hooks.checkpoint.interval": 0}, "or -1 for never, got 0"),
     ({"default_hooks.checkpoint.max_keep_ckpts": 0}, "or -1 for all, got 0"),
     ({"default_hooks.logger.interval": 0}, "default_hooks.logger.interval"),
-    ({"custom_hooks.6.interval": 0}, r"custom_hooks\.6\.interval"),
+    ({"custom_hooks.8.interval": 0}, r"custom_hooks\.8\.interval"),
     ({"train_dataloader.batch_size": 0}, "train_dataloader.batch_size"),
     ({"train_dataloader.num_workers": -1}, "train_dataloader.num_workers"),
     ({"auto_scale_lr.base_batch_size": 0}, "images per update"),

@@ -257,3 +257,37 @@ def test_a_loss_that_leaves_its_band_is_noticed():
     assert hook._leaves_band() is None
     hook._losses.extend([5.0] * 20)
     assert hook._leaves_band().startswith("the loss of 20 steps is 5, and was 1.2 before")
+
+
+def test_averages_and_weights_both_go_back(photos, tmp_path):
+    cfg = with_bad(photos, tmp_path / "run", dict(patience=2), where="weight", value=math.nan)
+    cfg.custom_hooks.append(dict(type="EMAHook"))
+    train(cfg)
+    content = torch.load(tmp_path / "run/epoch_3.pth", weights_only=True)
+    for name in ("state_dict", "ema_state_dict"):
+        assert all(v.isfinite().all() for v in content[name].values() if v.is_floating_point())
+    raw, averaged = (
+        content[n][k]
+        for n, k in (
+            ("ema_state_dict", "module.decoder.pred.weight"),
+            ("state_dict", "decoder.pred.weight"),
+        )
+    )
+    assert not torch.equal(raw, averaged)
+
+
+def test_a_bad_part_of_an_accumulated_update_does_not_spoil_the_log(photos, tmp_path):
+    cfg = with_bad(photos, tmp_path / "run", where="loss", value=math.nan, steps=[4])
+    cfg.optim_wrapper.accumulative_counts = 2
+    cfg.train_dataloader.batch_size = 2
+    train(cfg)
+    assert all(math.isfinite(value) for value in losses(tmp_path / "run").values())
+    record = json.loads((tmp_path / "run/skipped_steps.jsonl").read_text())
+    assert record["step"] == 5
+    assert len(record["files"]) == 4
+
+
+def test_a_mask_of_infinities_among_the_buffers_is_no_fault():
+    model = nn.Linear(3, 3)
+    model.register_buffer("mask", torch.full((3,), -math.inf))
+    assert is_healthy(model, torch.optim.SGD(model.parameters(), lr=0.1))

@@ -4,9 +4,9 @@ The moments lie within steps, while a checkpoint is written, and while old ones 
 """
 
 import random
-import re
 import signal
 import time
+from pathlib import Path
 
 import mmdet.evaluation
 import mmdet.models  # noqa: F401  (before the forks)
@@ -14,7 +14,7 @@ import pytest
 from mmengine import Config
 
 from mmmim.data.synthetic import ScenesSpec, make_scenes
-from mmmim.engine.resume import find_newest_whole
+from mmmim.engine.resume import completed_steps, find_newest_whole
 from tests.reliability.runs import CONFIGS, losses, pretraining, start, train
 from tests.reliability.test_resume import slow
 
@@ -84,11 +84,9 @@ def kill_at_random(make, ranks, kills, generator):
             time.sleep(0.01)
         run.signal(signal.SIGKILL)
         run.wait()
-        newest, lines = find_newest_whole(type(run.log)(cfg.work_dir))
-        assert not lines, lines  # no file under its own name is ever damaged
-        done = 0
-        if newest is not None:
-            (done,) = (int(n) for n in re.findall(r"\d+", newest.stem))
+        found = find_newest_whole(Path(cfg.work_dir))
+        assert not found.damaged  # no file under its own name
+        done = completed_steps(found.content) or 0
         assert not seen or done >= seen[-1], f"went from {seen[-1]} back to {done}"
         seen.append(done)
     return seen

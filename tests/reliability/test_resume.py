@@ -144,7 +144,7 @@ def test_infinite_moments_are_refused(photos, two_epochs):
     content["optimizer"]["state"][3]["exp_avg_sq"][0] = torch.inf
     torch.save(content, path)
     text = refused(pretraining(photos, two_epochs), resume="auto")
-    assert re.search(r"the moment exp_avg_sq of parameter 3 is not finite", text)
+    assert re.search(r"the moment exp_avg_sq of \S+ is not finite", text)
 
 
 def test_what_is_written_passes_weights_only(two_epochs):
@@ -194,8 +194,7 @@ def test_a_checkpoint_that_cannot_be_read_back_removes_nothing(photos, tmp_path)
     assert run.wait() == [1]
     assert "differs from what was written" in run.text() or "cannot be read" in run.text()
     assert (work_dir / "last_checkpoint").read_text() == "epoch_1.pth"
-    newest, _ = find_newest_whole(work_dir)
-    assert newest == work_dir / "epoch_1.pth"
+    assert find_newest_whole(work_dir).path == work_dir / "epoch_1.pth"
 
 
 def test_checkpoints_by_iteration_resume_exactly(photos, tmp_path, whole):
@@ -285,8 +284,64 @@ def test_the_best_checkpoint_is_replaced_after_the_new_one_is_written(tmp_path):
 def test_files_of_other_names_are_left_alone(two_epochs):
     torch.save(dict(state_dict={}), two_epochs / "pretrained_9.pth")
     shutil.copy(two_epochs / "epoch_1.pth", two_epochs / "best_epoch_7.pth")
-    assert find_newest_whole(two_epochs) == (two_epochs / "epoch_2.pth", [])
+    torch.save(torch.ones(3), two_epochs / "features.pth")
+    assert find_newest_whole(two_epochs).path == two_epochs / "epoch_2.pth"
     (two_epochs / "epoch_1.pth").unlink()
     damage(two_epochs / "epoch_2.pth", "cut")
     with pytest.raises(DamagedCheckpoint, match=r"is whole: epoch_2\.pth\. "):
         find_newest_whole(two_epochs)
+
+
+def test_an_older_checkpoint_sets_the_newer_ones_aside(photos, two_epochs, whole):
+    train(pretraining(photos, two_epochs, epochs=1), resume=str(two_epochs / "epoch_1.pth"))
+    assert checkpoints(two_epochs) == ["epoch_1.pth", "epoch_2.pth.abandoned"]
+    train(pretraining(photos, two_epochs), resume="auto")
+    assert losses(two_epochs) == whole
+
+
+def test_names_of_ones_own_are_found(photos, tmp_path, whole):
+    named = {"default_hooks.checkpoint.filename_tmpl": "m_{}_x.pth"}
+    train(pretraining(photos, tmp_path / "run", epochs=2, **named))
+    (tmp_path / "run/epoch_9.pth.1a2b3c4d.partial").touch()
+    run = train(pretraining(photos, tmp_path / "run", **named), resume="auto")
+    assert "resumed epoch: 2, iter: 12" in run.text()
+    assert losses(tmp_path / "run") == whole
+    assert not list((tmp_path / "run").glob("*.partial"))  # left by a kill
+
+
+def test_a_signal_does_not_remove_the_regular_checkpoint_of_its_step(photos, tmp_path):
+    every_step = dict(type="CheckpointHook", by_epoch=False, interval=1, _delete_=True)
+    changes = {"default_hooks.checkpoint": every_step}
+    run = start(slow(pretraining(photos, tmp_path / "run", **changes)))
+    run.wait_for("Epoch(train) [1][2/6]")
+    run.signal(signal.SIGTERM)
+    assert run.wait() == [75]
+    before = checkpoints(tmp_path / "run")
+    train(pretraining(photos, tmp_path / "run", **changes), resume="auto")
+    assert set(before) <= set(checkpoints(tmp_path / "run"))
+
+
+@pytest.mark.slow
+def test_sharded_runs_stop_and_resume(photos, tmp_path):
+    half = {"train_dataloader.batch_size": 2}
+    train(pretraining(photos, tmp_path / "whole", **half), ranks=2, fsdp=True)
+    run = start(slow(pretraining(photos, tmp_path / "run", **half)), ranks=2, fsdp=True)
+    run.wait_for("Epoch(train) [1][3/6]")
+    run.signal(signal.SIGTERM)
+    assert run.wait() == [75, 75]
+    train(pretraining(photos, tmp_path / "run", **half), ranks=2, fsdp=True, resume="auto")
+    assert losses(tmp_path / "run") == losses(tmp_path / "whole")
+
+
+def test_a_disk_that_fails_sets_nothing_aside(two_epochs, monkeypatch):
+    import errno
+
+    from mmmim.checkpoints import io
+
+    def fail(*args):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(io, "read_zip", fail)
+    with pytest.raises(OSError, match=r"epoch_2\.pth' cannot be read: Input/output error"):
+        find_newest_whole(two_epochs)
+    assert checkpoints(two_epochs) == ["epoch_1.pth", "epoch_2.pth"]

@@ -10,12 +10,13 @@ from typing import Any
 
 import torch
 from mmengine.dist import all_gather_object, is_main_process
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor
 
 from mmmim.checkpoints import DamagedCheckpoint, UntrustedCheckpoint
+from mmmim.engine.hooks.checkpoint import steps_per_update
 from mmmim.engine.hooks.deferred_loss import DeferredLossHook, Record
 from mmmim.engine.resume import checkpoint_folder, find_newest_whole
 from mmmim.engine.step_guard import StepGuard, is_healthy
@@ -73,6 +74,14 @@ class BadStepHook(Hook):
         if files := _labelled_files(data_batch):
             self._files[runner.iter] = files
 
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        # mmengine logs the norm of clipped gradients itself, NaN included.
+        norms = runner.message_hub.log_scalars.get("train/grad_norm")
+        if norms is not None and not math.isfinite(norms.current()):
+            norms._log_history, norms._count_history = (kept[:-1] for kept in norms.data)
+
     def measure(self) -> Tensor:
         """(2,): whether the step was skipped, and the squared norm of its gradients."""
         if self._guard is None:
@@ -80,8 +89,8 @@ class BadStepHook(Hook):
         return torch.stack([self._guard.skipped, self._guard.squared_norm])
 
     def is_skipped(self, record: Record) -> bool:
-        """Whether the update of the step was skipped, or its loss is not finite."""
-        return bool(record.measured[0]) or not all(math.isfinite(v) for v in record.mean.values())
+        """Whether the update of the step was skipped."""
+        return bool(record.measured[0])
 
     def see(self, runner: Runner, records: list[Record]) -> None:
         """Act on the steps that were logged. All ranks call it with the same steps.
@@ -93,14 +102,16 @@ class BadStepHook(Hook):
             return
         for record in records:
             loss, (skipped, squared_norm) = record.mean.get("loss", 0.0), record.measured
-            if (record.iteration + 1) % runner.optim_wrapper._accumulative_counts == 0:
+            last = record.iteration + 1 == runner.max_iters
+            if (record.iteration + 1) % steps_per_update(runner) == 0 or last:
                 self._in_a_row = self._in_a_row + 1 if skipped else 0
                 if skipped:
                     self._report(runner, record, loss, squared_norm)
             if math.isfinite(loss):
                 self._losses.append(loss)
         done = max((record.iteration for record in records), default=0)
-        self._files = {i: names for i, names in self._files.items() if i > done}
+        first = done + 1 - steps_per_update(runner)  # of the update that is not complete
+        self._files = {i: names for i, names in self._files.items() if i > first}
         if self._in_a_row >= self.patience:
             self._go_back(runner, f"{self._in_a_row} updates in a row are not finite")
         elif reason := self._leaves_band():
@@ -118,9 +129,7 @@ class BadStepHook(Hook):
 
     def _report(self, runner: Runner, record: Record, loss: float, squared_norm: float) -> None:
         """Name the images of a skipped step: those of ranks whose loss was not finite, else all."""
-        steps = range(
-            record.iteration + 1 - runner.optim_wrapper._accumulative_counts, record.iteration + 1
-        )
+        steps = range(record.iteration + 1 - steps_per_update(runner), record.iteration + 1)
         files = [f for i in steps for f in self._files.get(i) or unlabelled_files(runner, i)]
         is_bad = not all(math.isfinite(value) for value in record.own.values())
         ranks = all_gather_object((is_bad, files))
@@ -140,27 +149,28 @@ class BadStepHook(Hook):
             f"{runner.work_dir} {record.iteration}"
         )
 
-    def allows_checkpoint(self, runner: Runner) -> bool:
-        """Whether weights and moments are healthy; if not, the run goes back. All ranks call it.
+    def ensure_healthy(self, runner: Runner) -> None:
+        """Go back if a weight or moment is not healthy, before a checkpoint. All ranks call it.
 
         Raises:
             FloatingPointError: see `see`.
         """
         optimizer = getattr(runner.optim_wrapper, "optimizer", None)
-        if optimizer is None or is_healthy(unwrap_model(runner.model), optimizer):
-            return True
-        self._go_back(runner, "a weight or a moment is not finite, or too large to be squared")
-        return False
+        if optimizer is None:
+            return
+        models = [unwrap_model(runner.model), *(hook.ema_model for hook in _averages(runner))]
+        if not all(is_healthy(model, optimizer) for model in models):
+            self._go_back(runner, "a weight or a moment is not finite, or too large to be squared")
 
     def _go_back(self, runner: Runner, reason: str, most: float = math.inf) -> None:
         """Load weights and moments of the newest checkpoint of at most `most` steps."""
         made = list(runner.message_hub.runtime_info.get("rollbacks", ()))
         if len(made) >= self.rollbacks or hasattr(runner, "strategy"):
             raise self._end(runner, reason, made)
-        path, checkpoint = _last_good(runner, most)
+        path, checkpoint = _last_good(runner, min(most, runner.iter))
         if path is None:
             raise self._end(runner, reason, [*made, "there is no checkpoint to go back to"])
-        unwrap_model(runner.model).load_state_dict(checkpoint["state_dict"])
+        _load_weights(runner, checkpoint)
         optimizer = runner.optim_wrapper.optimizer
         # The learning rates stay those of this step.
         groups = optimizer.state_dict()["param_groups"]
@@ -211,6 +221,26 @@ def _last_good(runner: Runner, most: float) -> tuple[Path | None, dict[str, Any]
     except (DamagedCheckpoint, UntrustedCheckpoint):
         return None, {}
     return (found.path, found.content) if "optimizer" in found.content else (None, {})
+
+
+def _averages(runner: Runner) -> list[EMAHook]:
+    return [hook for hook in runner.hooks if isinstance(hook, EMAHook)]
+
+
+def _load_weights(runner: Runner, checkpoint: dict[str, Any]) -> None:
+    """Load the weights that were trained, and their averages.
+
+    With EMAHook, `state_dict` holds the averages and `ema_state_dict` the weights
+    (mmengine hooks/ema_hook.py:before_save_checkpoint).
+    """
+    weights = checkpoint["state_dict"]
+    if "ema_state_dict" in checkpoint:
+        prefix = "module."
+        stored = checkpoint["ema_state_dict"]
+        weights = {k.removeprefix(prefix): v for k, v in stored.items() if k.startswith(prefix)}
+    unwrap_model(runner.model).load_state_dict(weights)
+    for hook in _averages(runner):
+        hook.ema_model.module.load_state_dict(checkpoint["state_dict"])
 
 
 def _labelled_files(batch: Any) -> list[str]:

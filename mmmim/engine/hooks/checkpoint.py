@@ -1,5 +1,6 @@
 """Checkpoints that are written before older ones are removed."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,11 @@ from mmengine.fileio import LocalBackend
 from mmengine.hooks import CheckpointHook as BaseCheckpointHook
 from mmengine.runner import Runner
 
-from mmmim.atomic import write_text
+from mmmim.atomic import PARTIAL, write_text
 from mmmim.checkpoints.io import verify_file
 from mmmim.checkpoints.plain import to_history, to_plain
 from mmmim.engine.hooks.deferred_loss import flush_losses
-from mmmim.engine.resume import check_fits
+from mmmim.engine.resume import Found, check_fits, set_aside
 from mmmim.methods.base import unwrap_model
 from mmmim.registry import HOOKS
 
@@ -38,6 +39,8 @@ class CheckpointHook(BaseCheckpointHook):
 
     file_backend: Any
     best_ckpt_path: Any
+    found = Found()  # what --resume found in the work dir
+    _progress: Mapping[str, int] = {}  # epochs and steps of the checkpoint that is being written
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
@@ -50,6 +53,16 @@ class CheckpointHook(BaseCheckpointHook):
         self._kept: list[str] = list(info.get("kept_checkpoints", steps))
         self._interim: list[str] = list(info.get("interim_checkpoints", ()))
         self._move_best()
+        if is_main_process():
+            self._tidy(runner)
+
+    def _tidy(self, runner: Runner) -> None:
+        """Set damaged and abandoned checkpoints aside, and remove what a kill left half written."""
+        for line in set_aside(self.found):
+            runner.logger.warning(line)
+        if self._is_local:
+            for partial in Path(str(self.out_dir)).glob(f"*.pth.*{PARTIAL}"):
+                partial.unlink()
 
     def _move_best(self) -> None:
         """Look for the best checkpoints in this work dir, not in the one that they were written in."""
@@ -63,7 +76,7 @@ class CheckpointHook(BaseCheckpointHook):
     ) -> None:
         if self.by_epoch:
             return
-        steps = runner.optim_wrapper._accumulative_counts
+        steps = steps_per_update(runner)
         done = runner.iter + 1
         # The first whole update at or after a multiple of the interval.
         is_due = done % steps == 0 and done // self.interval > (done - steps) // self.interval
@@ -72,15 +85,11 @@ class CheckpointHook(BaseCheckpointHook):
             self._save_checkpoint(runner)
 
     def save_step(self, runner: Runner, steps: int) -> str:
-        """Write a checkpoint after `steps` steps of the run. All ranks call it.
-
-        Returns:
-            The name of the checkpoint; if the weights are bad, that of the one before.
-        """
+        """Write a checkpoint after `steps` steps of the run -> its name. All ranks call it."""
         name = f"iter_{steps}.pth"
-        if name not in self._kept:  # or it was just written
-            self._write(runner, name, dict(epoch=runner.epoch, iter=steps), is_interim=True)
-        return Path(str(self.last_ckpt)).name
+        is_interim = name not in self._kept  # a regular one of these steps stays
+        self._write(runner, name, dict(epoch=runner.epoch, iter=steps), is_interim)
+        return name
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict[str, Any]) -> None:
         self._write(runner, self.filename_tmpl.format(step), meta, is_interim=False)
@@ -88,8 +97,8 @@ class CheckpointHook(BaseCheckpointHook):
     def _write(self, runner: Runner, name: str, meta: dict[str, Any], is_interim: bool) -> None:
         flush_losses(runner)  # into the log history, which is part of the checkpoint
         for hook in runner.hooks:
-            if hasattr(hook, "allows_checkpoint") and not hook.allows_checkpoint(runner):
-                return
+            if hasattr(hook, "ensure_healthy"):
+                hook.ensure_healthy(runner)
         kept = self._interim if is_interim else self._kept
         if name in kept:
             kept.remove(name)
@@ -100,6 +109,7 @@ class CheckpointHook(BaseCheckpointHook):
         runner.message_hub.update_info("interim_checkpoints", list(self._interim))
         self.last_ckpt = self._path(name)
         runner.message_hub.update_info("last_ckpt", name)
+        self._progress = meta
         runner.save_checkpoint(
             self.out_dir,
             name,
@@ -111,6 +121,7 @@ class CheckpointHook(BaseCheckpointHook):
             backend_args=self.backend_args,
             **self.args,
         )
+        self._progress = {}
         self._kept = [n for n in self._kept if n not in obsolete]
         self._interim = [n for n in self._interim if n not in obsolete]
         if is_main_process():
@@ -155,12 +166,15 @@ class CheckpointHook(BaseCheckpointHook):
                 self._remove(path)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
+        checkpoint["meta"].update(self._progress)  # FlexibleRunner writes its own
         checkpoint["meta"]["world_size"] = runner.world_size
         checkpoint["meta"]["model_type"] = type(unwrap_model(runner.model)).__name__
         optimizer = getattr(runner.optim_wrapper, "optimizer", None)
         checkpoint["meta"]["optimizer_type"] = optimizer and type(optimizer).__name__
         for key in checkpoint.keys() - {"state_dict"}:
             checkpoint[key] = to_plain(checkpoint[key])
+        for name, value in checkpoint["state_dict"].items():
+            checkpoint["state_dict"][name] = to_plain(value)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict[str, Any]) -> None:
         if not runner._resume:
@@ -168,6 +182,11 @@ class CheckpointHook(BaseCheckpointHook):
         check_fits(runner, checkpoint)
         if hub := checkpoint.get("message_hub"):
             hub["log_scalars"] = to_history(hub["log_scalars"])
+
+
+def steps_per_update(runner: Runner) -> int:
+    """Steps whose gradients are accumulated."""
+    return getattr(runner.optim_wrapper, "_accumulative_counts", 1)
 
 
 class _RemovesLater:

@@ -1,5 +1,6 @@
 """Losses for the log, without a host-device sync in every step."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -115,9 +116,11 @@ class DeferredLossHook(Hook):
             own = dict(zip(self._names, row[count : 2 * count], strict=True))
             record = Record(iteration, means, own, row[2 * count :])
             records.append(record)
-            # One NaN would make the averages of the log NaN for a whole window.
-            if self.watcher is None or not self.watcher.is_skipped(record):
-                for name, value in means.items():
+            if self.watcher is not None and self.watcher.is_skipped(record):
+                continue
+            for name, value in means.items():
+                # One NaN would make the averages of the log NaN for a whole window.
+                if math.isfinite(value) or self.watcher is None:
                     runner.message_hub.update_scalar(f"train/{name}", value)
         self._kept, self._iterations = [], []
         if self.watcher is not None:

@@ -6,10 +6,10 @@ from typing import Any
 import torch
 import torch.distributed
 from mmengine.dist import get_world_size
-from mmengine.hooks import Hook
+from mmengine.hooks import EMAHook, Hook
 from mmengine.runner import Runner
 
-from mmmim.engine.hooks.checkpoint import CheckpointHook
+from mmmim.engine.hooks.checkpoint import CheckpointHook, steps_per_update
 from mmmim.engine.signals import DeafWorker, ToBeContinued, received_signal
 from mmmim.registry import HOOKS
 
@@ -47,6 +47,9 @@ class SafePointHook(Hook):
         self._asked = NOTHING
         self._is_training = True
         self._checkpoints = next(hook for hook in runner.hooks if isinstance(hook, CheckpointHook))
+        if runner.message_hub.runtime_info.get("validation_pending"):
+            runner.message_hub.update_info("validation_pending", False)
+            runner.val_loop.run()
         for loop in (runner.train_loop, runner.val_loop):
             if loop is not None:
                 loop.dataloader.worker_init_fn = DeafWorker(loop.dataloader.worker_init_fn)
@@ -55,7 +58,7 @@ class SafePointHook(Hook):
         self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
     ) -> None:
         self._asked = max(self._asked, self._agreement.exchange(self._wanted()))
-        is_update = (runner.iter + 1) % runner.optim_wrapper._accumulative_counts == 0
+        is_update = (runner.iter + 1) % steps_per_update(runner) == 0
         if self._asked == NOTHING or not (is_update or self.is_last_train_iter(runner)):
             return
         self._finish(runner, runner.iter + 1)
@@ -65,7 +68,11 @@ class SafePointHook(Hook):
     ) -> None:
         # Ranks may have other numbers of validation batches, so several stop after the validation.
         if self._is_training and get_world_size() == 1 and received_signal() is not None:
-            runner.logger.warning("the validation is cut off; the resumed run does not repeat it")
+            runner.logger.warning("the validation is cut off; the resumed run begins with it")
+            for hook in runner.hooks:
+                if isinstance(hook, EMAHook):  # averages are in the model during a validation
+                    hook._swap_ema_parameters()
+            runner.message_hub.update_info("validation_pending", True)
             self._asked = STOP
             self._finish(runner, runner.iter)
 
