@@ -39,7 +39,7 @@ def test_a_signal_ends_the_run_after_the_step(photos, tmp_path, whole, number):
 
 
 def test_a_second_signal_ends_it_at_once(photos, tmp_path):
-    run = start(slow(pretraining(photos, tmp_path / "run"), seconds=30))
+    run = start(slow(pretraining(photos, tmp_path / "run"), seconds=6))
     run.wait_for("Epoch(train) [1][1/6]")
     run.signal(signal.SIGTERM)
     run.wait_for("the run ends after a checkpoint")
@@ -47,7 +47,7 @@ def test_a_second_signal_ends_it_at_once(photos, tmp_path):
 
     time.sleep(1.2)  # a launcher and the system may both deliver one signal
     run.signal(signal.SIGTERM)
-    assert run.wait(limit=20) == [-signal.SIGTERM]
+    assert run.wait(limit=5) == [-signal.SIGTERM]
 
 
 @pytest.mark.parametrize("rank", [pytest.param(0, marks=pytest.mark.slow), 1])
