@@ -1,9 +1,10 @@
 import os
+import sys
 
 import pytest
 
 from mmmim.data.synthetic import ScenesSpec, make_scenes
-from tests.smoke.launching import free_port, teacher_file
+from tests.smoke.launching import call, free_port, pretrain_command, teacher_file
 
 
 @pytest.fixture(scope="module")
@@ -40,3 +41,10 @@ def slurm(tmp_path_factory):
         (folder / name).chmod(0o755)
     asked = dict(GPUS="2", GPUS_PER_NODE="2", CPUS_PER_TASK="1", SRUN_ARGS="--exclusive")
     return dict(asked, PATH=f"{folder}:{os.environ['PATH']}", MASTER_PORT=free_port())
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(scenes, tmp_path_factory):
+    work_dir = tmp_path_factory.mktemp("uninterrupted")
+    call([sys.executable, *pretrain_command(work_dir)], scenes)
+    return work_dir

@@ -70,3 +70,20 @@ def teacher_file(path, seed: int):
     model = timm.create_model("vit_tiny_patch16_224", num_classes=0, **SMALL_TEACHER)
     torch.save(model.state_dict(), path)
     return path
+
+
+# 48 images in batches of 8, three epochs: 18 steps.
+PRETRAIN = (
+    "train_cfg.max_epochs=3",
+    "model.method.backbone.arch.embed_dims=16",
+    "model.method.decoder.embed_dims=16",
+    "model.method.decoder.depth=1",
+    "default_hooks.logger.interval=1",
+    "train_dataloader.num_workers=1",
+)
+CONFIG = "configs/tiny/pixmim_vit_scenes.py"
+
+
+def pretrain_command(work_dir, batch=8) -> list:
+    options = (*PRETRAIN, f"train_dataloader.batch_size={batch}")
+    return ["tools/train.py", CONFIG, "--work-dir", work_dir, "--cfg-options", *options]

@@ -47,10 +47,9 @@ class CheckpointHook(BaseCheckpointHook):
         self._is_local = isinstance(self.file_backend, LocalBackend)
         # Names without folders, since a work dir can be moved.
         info = runner.message_hub.runtime_info
-        steps = [
-            self.filename_tmpl.format(step) for step in info.get("keep_ckpt_ids", ())
-        ]  # mmengine's
-        self._kept: list[str] = list(info.get("kept_checkpoints", steps))
+        # mmengine's own hook keeps numbers.
+        by_number = [self.filename_tmpl.format(step) for step in info.get("keep_ckpt_ids", ())]
+        self._kept: list[str] = list(info.get("kept_checkpoints", by_number))
         self._interim: list[str] = list(info.get("interim_checkpoints", ()))
         self._move_best()
         if is_main_process():

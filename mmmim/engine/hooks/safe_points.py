@@ -103,6 +103,7 @@ class SafePointHook(Hook):
             self._agreement.wait()  # a launcher ends all ranks when the first has ended
             raise ToBeContinued
         self._asked = NOTHING
+        self._last = time.monotonic()  # also on ranks whose time was not over
         runner.logger.info(f"the newest checkpoint is '{name}'")
 
 
