@@ -42,3 +42,18 @@ def test_one_loss_crosses_few_files_and_sorts_its_mask_once(every_method, name):
     assert len(files) <= LIMITS.get(name, LIMIT), sorted(files)
     # MixMIM's third stage is one window at the published size, so its finer mask is sorted too.
     assert sorts == (2 if name == "MixMIM" else 1)
+
+
+def test_no_other_code_reads_what_files_hold():
+    """Checkpoints are read by `mmmim.checkpoints` alone, which runs nothing in them."""
+    readers = re.compile(
+        r"(?<!`)torch\.(load|jit\.load|hub\.load)\(|\bpickle\.loads?\(|allow_pickle=True"
+    )
+    found = [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for folder in ("mmmim", "tools")
+        for path in (ROOT / folder).rglob("*.py")
+        for line in path.read_text().splitlines()
+        if readers.search(line)
+    ]
+    assert not found
