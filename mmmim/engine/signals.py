@@ -1,5 +1,6 @@
 """Signals ask a run to stop at a point from which it continues exactly."""
 
+import ctypes
 import os
 import signal
 import time
@@ -15,6 +16,7 @@ TO_BE_CONTINUED = 75
 
 # A launcher and the system may both deliver a signal; a second one counts after this many seconds.
 REPEATED = 1.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h: the signal that a process gets when its parent ends
 
 _received: signal.Signals | None = None
 _received_at = 0.0
@@ -64,7 +66,9 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 class DeafWorker:
-    """Initializes a worker of a data loader, and lets it survive a signal to all processes of a run.
+    """Lets a worker of a data loader survive a signal to all processes of a run, but not the run itself.
+
+    Without the run, torch's workers can wait for ever for a reader of their batches.
 
     Args:
         initialize: the loader's own `worker_init_fn`.
@@ -76,5 +80,6 @@ class DeafWorker:
     def __call__(self, worker: int) -> None:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if self._initialize is not None:
             self._initialize(worker)

@@ -65,6 +65,17 @@ def test_a_killed_worker_ends_the_run(photos, tmp_path):
     assert "is killed by signal" in run.text()
 
 
+def test_a_killed_run_leaves_no_workers(photos, tmp_path):
+    run = start(slow(pretraining(photos, tmp_path / "run")))
+    run.wait_for("Epoch(train) [1][2/6]")
+    workers = children(run.pids[0])
+    run.signal(signal.SIGKILL)
+    run.wait()
+    time.sleep(0.5)
+    assert workers
+    assert not [worker for worker in workers if os.path.exists(f"/proc/{worker}/fd/0")]
+
+
 def test_small_shared_memory_has_a_cure():
     said = "unable to allocate shared memory(shm) for file </torch_1>: Success (0)"
     cure = r"/dev/shm has \d+ MB.*--shm-size=16g.*num_workers"
