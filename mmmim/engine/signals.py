@@ -66,7 +66,7 @@ def _note(number: int, frame: FrameType | None) -> None:
 
 
 class DeafWorker:
-    """Lets a worker of a data loader survive a signal to all processes of a run, but not the run itself.
+    """Lets a worker of a data loader survive a signal to all processes of its run, but not the run.
 
     Without the run, torch's workers can wait for ever for a reader of their batches.
 
