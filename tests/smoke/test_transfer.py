@@ -67,7 +67,10 @@ CLASSIFIERS = {
 }
 
 
-@pytest.mark.parametrize("config", CLASSIFIERS)
+CASES = [pytest.param(c, marks=pytest.mark.slow if "linear" in c else ()) for c in CLASSIFIERS]
+
+
+@pytest.mark.parametrize("config", CASES)
 def test_pretrained_weights_classify(scenes, uninterrupted, labelled, slurm, tmp_path, config):
     backbone, more = CLASSIFIERS[config]
     options = [f"{backbone}.{option}" for option in SMALL_VIT]
