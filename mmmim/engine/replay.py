@@ -14,8 +14,8 @@ from torch import Tensor
 
 from mmmim.checkpoints import read_file
 from mmmim.data.unlabelled import item_seed
-from mmmim.engine.hooks.bad_steps import LIST, unlabelled_files
-from mmmim.engine.resume import checkpoint_folder, find_newest_whole
+from mmmim.engine.hooks.bad_steps import LIST, draws_of_step, unlabelled_files
+from mmmim.engine.resume import Found, checkpoint_folder, find_newest_whole
 from mmmim.engine.runner import build_runner
 from mmmim.engine.settings import apply_options
 from mmmim.methods.base import unwrap_model
@@ -43,9 +43,11 @@ def replay(
     cfg.train_dataloader.num_workers = 0
     cfg.train_dataloader.persistent_workers = False
     cfg.train_dataloader.pop("prefetch_factor", None)
-    folder = checkpoint_folder(cfg)
-    path = checkpoint or find_newest_whole(folder, step).path
-    content = read_file(path) if path else {}
+    if checkpoint is None:
+        found = find_newest_whole(checkpoint_folder(cfg), step)
+    else:
+        found = Found(checkpoint, read_file(checkpoint))
+    path, content = found.path, found.content
     meta = content.get("meta") or {}
     if "seed" in meta:
         cfg.randomness.seed = meta["seed"]
@@ -116,8 +118,7 @@ def _items(runner: Runner, step: int) -> tuple[list[int], list[str]]:
     sampler: Any = loader.sampler
     if hasattr(sampler, "draws_of"):
         sampler.seed = dataset.seed = runner.seed
-        draws = sampler.draws_of(epoch)[index * loader.batch_size : (index + 1) * loader.batch_size]
-        return draws, unlabelled_files(runner, step)
+        return draws_of_step(runner, step), unlabelled_files(runner, step)
     if isinstance(runner.train_loop, EpochBasedTrainLoop):
         sampler.set_epoch(epoch)
     else:

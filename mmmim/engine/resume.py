@@ -133,18 +133,19 @@ def set_aside(found: Found) -> list[str]:
     return lines
 
 
-def find_newer(path: Path) -> Found:
-    """A checkpoint, and those of its folder that have more steps."""
-    content = read_file(path)
-    found = Found(path, content)
+def find_newer(path: Path, steps: int) -> list[Path]:
+    """The other checkpoints of the folder of `path` that have more than `steps` steps."""
+    newer = []
     for other in list_checkpoints(path.parent):
+        if other.name == path.name:
+            continue
         try:
-            steps = completed_steps(read_file(other))
+            done = completed_steps(read_file(other))
         except (DamagedCheckpoint, UntrustedCheckpoint):
             continue
-        if steps is not None and steps > (completed_steps(content) or 0):
-            found.abandoned.append(other)
-    return found
+        if done is not None and done > steps:
+            newer.append(other)
+    return newer
 
 
 def install_search() -> None:

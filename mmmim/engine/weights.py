@@ -55,28 +55,32 @@ def set_resume(cfg: Config, resume: str | None) -> Found:
             )
         return Found()
     if resume != "auto":
-        _check_resumable(resume)
+        path, steps = Path(resume), _resumable_steps(resume)
         cfg.resume, cfg.load_from = True, resume
-        is_own = Path(resume).resolve().parent == folder.resolve()
-        return find_newer(Path(resume)) if is_own else Found()
+        is_own = path.resolve().parent == folder.resolve()
+        return Found(path, abandoned=find_newer(path, steps) if is_own else [])
     found = find_newest_whole(folder)
     # A job that always passes --resume starts without one, from load_from if set.
     cfg.resume = found.path is not None
     if found.path is not None:
         cfg.load_from = str(found.path)
+    found.content = {}  # which the runner reads again; kept, it would take memory for the whole run
     return found
 
 
-def _check_resumable(path: str) -> None:
+def _resumable_steps(path: str) -> int:
+    """Steps of the checkpoint of a run."""
     if not Path(path).is_file():
         raise FileNotFoundError(
             f"--resume: no file '{path}'; without a path, --resume continues the work dir"
         )
-    if completed_steps(read_file(path)) is None:
+    steps = completed_steps(read_file(path))
+    if steps is None:
         raise ValueError(
             f"--resume: '{path}' holds weights, but no state of a run: start a new run from it with "
             "--pretrained or --cfg-options load_from=PATH"
         )
+    return steps
 
 
 def set_pretrained(cfg: Config, checkpoint: str) -> None:

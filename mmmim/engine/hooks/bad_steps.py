@@ -253,11 +253,17 @@ def _labelled_files(batch: Any) -> list[str]:
 
 def unlabelled_files(runner: Runner, iteration: int) -> list[str]:
     """The image files of a step of pretraining on this rank; empty for other data sets."""
+    dataset: Any = runner.train_dataloader.dataset
+    if not hasattr(dataset, "file"):
+        return []
+    return [str(dataset.file(draw % len(dataset))) for draw in draws_of_step(runner, iteration)]
+
+
+def draws_of_step(runner: Runner, iteration: int) -> list[int]:
+    """The samples of a step on this rank; empty if the sampler is not EpochSampler."""
     loader = runner.train_dataloader
-    dataset: Any = loader.dataset
     sampler: Any = loader.sampler
-    if not (hasattr(dataset, "file") and hasattr(sampler, "draws_of")):
+    if not hasattr(sampler, "draws_of"):
         return []
     epoch, index = divmod(iteration, len(loader))
-    draws = sampler.draws_of(epoch)[index * loader.batch_size : (index + 1) * loader.batch_size]
-    return [str(dataset.file(draw % len(dataset))) for draw in draws]
+    return sampler.draws_of(epoch)[index * loader.batch_size : (index + 1) * loader.batch_size]
