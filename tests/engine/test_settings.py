@@ -21,8 +21,8 @@ from mmmim.engine.keys import accepted_keys, parameters, top_level_keys
 from mmmim.engine.settings import apply_options, check_options, check_settings, fit_workers
 from mmmim.experiments.demo import CONTINUE
 from tests.engine.configs import config
-from tests.smoke.launching import ONE_EPOCH
-from tests.smoke.test_training import PRETRAIN, TRANSFER
+from tests.smoke.launching import ONE_EPOCH, PRETRAIN
+from tests.smoke.test_transfer import TRANSFER
 
 ROOT = Path(__file__).parents[2]
 MAE, PIXMIM, PHOTOS = "mae/vit-b", "pixmim/vit-b", "tiny/pixmim_vit_photos"
