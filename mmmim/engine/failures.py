@@ -1,10 +1,10 @@
 """What happened, and the cure, for errors that come from below this project."""
 
+import contextlib
 import multiprocessing
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 SHARED_MEMORY = "/dev/shm"
 # Parts of torch's messages (aten/src/ATen/MapAllocator.cpp, torch/csrc/DataLoader.cpp).
@@ -17,7 +17,7 @@ SHARED_MEMORY_ERRORS = (
 )
 
 
-@contextmanager
+@contextlib.contextmanager
 def explained() -> Iterator[None]:
     """Add a cure to errors of the system that do not name one.
 
@@ -39,7 +39,7 @@ def explained() -> Iterator[None]:
         raise
 
 
-@contextmanager
+@contextlib.contextmanager
 def own_workers() -> Iterator[None]:
     """Kill processes that the block started and left; workers ignore the signals that end a run."""
     before = {child.pid for child in multiprocessing.active_children()}
@@ -48,4 +48,7 @@ def own_workers() -> Iterator[None]:
     finally:
         for child in multiprocessing.active_children():
             if child.pid not in before:
-                child.kill()
+                # torch raises when a worker of a living loader dies, at any place after that.
+                with contextlib.suppress(RuntimeError):
+                    child.kill()
+                    child.join()
