@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import shutil
+import traceback
 from collections.abc import Iterator
 
 SHARED_MEMORY = "/dev/shm"
@@ -22,10 +23,18 @@ def explained() -> Iterator[None]:
     """Add a cure to errors of the system that do not name one.
 
     Raises:
-        RuntimeError: shared memory is too small for the workers.
+        RuntimeError: shared memory is too small for the workers, or a worker was killed.
     """
     try:
         yield
+    except (EOFError, ConnectionError) as error:
+        if not _comes_from_worker(error):
+            raise
+        raise RuntimeError(
+            "a worker of the data loader is killed by signal while it passed a batch on, often because "
+            "memory ran out (see dmesg). Continue with --resume, and set --cfg-options "
+            "train_dataloader.num_workers to fewer if it happens again"
+        ) from error
     except (RuntimeError, OSError) as error:
         message = str(error)
         if any(part in message for part in SHARED_MEMORY_ERRORS) and os.path.isdir(SHARED_MEMORY):
@@ -37,6 +46,12 @@ def explained() -> Iterator[None]:
                 f"fewer or 0. The error was: {message:.300}"
             ) from error
         raise
+
+
+def _comes_from_worker(error: BaseException) -> bool:
+    """Whether a connection to another process broke off."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(frame.filename.endswith("multiprocessing/connection.py") for frame in frames)
 
 
 @contextlib.contextmanager

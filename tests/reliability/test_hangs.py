@@ -1,5 +1,6 @@
 """What waits for ever ends in bounded time, on all ranks, with the reason."""
 
+import multiprocessing
 import os
 import re
 import signal
@@ -74,6 +75,16 @@ def test_a_killed_run_leaves_no_workers(photos, tmp_path):
     time.sleep(0.5)
     assert workers
     assert not [worker for worker in workers if os.path.exists(f"/proc/{worker}/fd/0")]
+
+
+def test_a_worker_that_is_killed_while_it_passes_a_batch_on_is_named():
+    here, there = multiprocessing.Pipe()
+    there.close()
+    cure = r"worker of the data loader is killed.*--resume"
+    with pytest.raises(RuntimeError, match=cure), explained():
+        here.recv()
+    with pytest.raises(EOFError), explained():
+        raise EOFError
 
 
 def test_small_shared_memory_has_a_cure():
