@@ -65,6 +65,11 @@ def _note(number: int, frame: FrameType | None) -> None:
         os.kill(os.getpid(), number)
 
 
+def end_with_parent() -> None:
+    """Let the system kill this process when its parent ends, however that ends."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 class DeafWorker:
     """Lets a worker of a data loader survive a signal to all processes of its run, but not the run.
 
@@ -80,6 +85,6 @@ class DeafWorker:
     def __call__(self, worker: int) -> None:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent()
         if self._initialize is not None:
             self._initialize(worker)

@@ -7,7 +7,6 @@ several ranks on gloo.
 import json
 import os
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -22,7 +21,9 @@ from mmengine.hooks import Hook
 from PIL import Image
 
 from mmmim.engine import RunOptions, run_train
+from mmmim.engine.signals import end_with_parent
 from mmmim.registry import HOOKS
+from tests.smoke.launching import free_port
 
 CONFIGS = Path(__file__).parents[2] / "configs/tiny"
 STEPS = 6  # of an epoch: 24 images in batches of 4
@@ -76,12 +77,6 @@ def pretraining(photos: Path, work_dir: Path, epochs: int = 3, **changes: Any) -
     ]
     cfg.work_dir = str(work_dir)
     return cfg
-
-
-def free_port() -> str:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return str(sock.getsockname()[1])
 
 
 @dataclass
@@ -147,6 +142,7 @@ def start(cfg: Config, ranks: int = 1, before: Any = None, **options: Any) -> Ru
 
 def _be_rank(cfg, rank, ranks, port, log, before, options) -> None:
     code = 1
+    end_with_parent()
     try:
         os.setpgid(0, 0)
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)

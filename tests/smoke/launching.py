@@ -1,6 +1,5 @@
 """Call tools/ as a user does, and read the logs of a run."""
 
-import ctypes
 import json
 import os
 import runpy
@@ -16,7 +15,7 @@ from pathlib import Path
 import timm
 import torch
 
-from mmmim.engine.signals import PR_SET_PDEATHSIG
+from mmmim.engine.signals import end_with_parent
 
 ROOT = Path(__file__).parents[2]
 LIMIT = 1200  # seconds after which a command hangs
@@ -65,6 +64,8 @@ def run_forked(argv: list[str], environments: list[dict]) -> subprocess.Complete
 
     A fork has all packages imported already, which takes a new interpreter 10 seconds.
     """
+    import mmdet.models  # noqa: F401
+    import mmpretrain.models  # noqa: F401
     import mmseg.models  # noqa: F401
 
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
@@ -82,7 +83,7 @@ def run_forked(argv: list[str], environments: list[dict]) -> subprocess.Complete
 
 def _be_script(argv: list[str], variables: dict, out: int, err: int) -> None:
     code = 1
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # ends with the tests
+    end_with_parent()
     try:
         os.dup2(out, 1), os.dup2(err, 2)
         sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
